@@ -1,0 +1,113 @@
+"""What the adapters must satisfy. The core and the gateway know only these."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+
+from fallback.core.answer import Cut, StopReason
+from fallback.core.conversation import Conversation
+
+
+class ModelIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """Which model answers, precisely enough for an audit."""
+
+    name: str
+    sha256: str
+    quantization: str
+    context_tokens: int
+    engine: str
+
+
+class Grammar(msgspec.Struct, frozen=True, kw_only=True):
+    """A constraint on the whole output, in llguidance's Lark dialect.
+
+    Source: https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md
+    """
+
+    lark: str
+
+
+class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One generation.
+
+    `prefix` is the beginning of the answer that the client already has: the engine goes on
+    after it, and its grammar counts it as written. `max_tokens` is the operator's clamp; the
+    client's own is in the conversation. `priority`: higher first.
+    """
+
+    id: str
+    conversation: Conversation
+    max_tokens: int
+    prompt_budget_tokens: int
+    grammar: Grammar | None = None
+    prefix: str = ""
+    priority: int = 0
+
+
+class GenerationStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
+    """The request was accepted and fitted; sent before the prefill."""
+
+    input_tokens: int
+    cuts: tuple[Cut, ...] = ()
+
+
+class Piece(msgspec.Struct, frozen=True, tag="piece"):
+    """More text, whole characters, never a stop sequence."""
+
+    text: str
+
+
+class GenerationFinished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
+    """The end of a generation, with what it took. Times in seconds."""
+
+    reason: StopReason
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+    stop_sequence: str | None = None
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+
+
+EngineEvent: TypeAlias = GenerationStarted | Piece | GenerationFinished
+
+
+class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """`detail` is a sentence for a person; `model` is set once a model is loaded."""
+
+    state: Literal["starting", "ready", "failed", "off"]
+    detail: str = ""
+    model: ModelIdentity | None = None
+    pid: int | None = None
+    restarts: int = 0
+    load_s: float | None = None
+    active: int = 0
+    queued: int = 0
+
+
+class Engine(Protocol):
+    """Local inference, whoever does it."""
+
+    def status(self) -> EngineStatus:
+        """The state now; never blocks."""
+        ...
+
+    async def ready(self, timeout_s: float) -> ModelIdentity:
+        """Wait for a loaded model. Raises `EngineNotReady` with the reason."""
+        ...
+
+    def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
+        """Yield `GenerationStarted`, pieces, `GenerationFinished`.
+
+        Closing the iterator frees everything it held at once. Raises `EngineError` (or
+        `BadRequest` for a grammar that cannot be expressed); survives a crash of the worker by
+        going on after the text already yielded.
+        """
+        ...
+
+    async def count(self, conversation: Conversation) -> int:
+        """Tokens of the whole, unfitted conversation. Raises `EngineNotReady`."""
+        ...
