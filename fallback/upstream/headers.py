@@ -1,0 +1,71 @@
+"""What a proxy must take out of headers, and nothing else.
+
+Source: RFC 9110 section 7.6.1 (`Connection` and the fields it names).
+"""
+
+from __future__ import annotations
+
+from fallback.core.provenance import Headers
+
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# The transport writes these for the connection it opens itself.
+_REWRITTEN = frozenset({b"host", b"content-length", b"expect"})
+_CREDENTIALS = frozenset({b"x-api-key", b"authorization"})
+_REQUEST_DROPS = _HOP_BY_HOP | _REWRITTEN
+# Replaced by ours, which keep what the upstream said (`Proxy-Status`).
+_RESPONSE_DROPS = _HOP_BY_HOP | {b"proxy-status"}
+
+
+def for_upstream(headers: Headers, *, family: str, api_key: str | None) -> Headers:
+    """The client's headers (lower-case names) for the upstream, in their order.
+
+    `api_key` replaces the client's credentials, in the header that the family uses.
+    """
+    drops = _REQUEST_DROPS
+    named = _named_by_connection(headers)
+    if named:
+        drops = drops | named
+    if api_key is None:
+        return [pair for pair in headers if pair[0] not in drops]
+    kept = [pair for pair in headers if pair[0] not in drops and pair[0] not in _CREDENTIALS]
+    key = api_key.encode("latin-1")
+    if family == "anthropic":
+        return [*kept, (b"x-api-key", key)]
+    return [*kept, (b"authorization", b"Bearer " + key)]
+
+
+def for_client(headers: Headers) -> Headers:
+    """The upstream's response headers (names in any case) for the client, in their order."""
+    lowered = [(name.lower(), value) for name, value in headers]
+    drops = _RESPONSE_DROPS
+    named = _named_by_connection(lowered)
+    if named:
+        drops = drops | named
+    return [pair for pair in lowered if pair[0] not in drops]
+
+
+def find(headers: Headers, name: bytes) -> bytes | None:
+    """The first value of `name` (lower case) among headers of any case."""
+    for key, value in headers:
+        if key.lower() == name:
+            return value
+    return None
+
+
+def _named_by_connection(headers: Headers) -> frozenset[bytes]:
+    for name, value in headers:
+        if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
+            return frozenset(token.strip().lower() for token in value.split(b","))
+    return frozenset()
