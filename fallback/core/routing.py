@@ -21,15 +21,13 @@ Family: TypeAlias = Literal["anthropic", "openai"]
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a request goes. `path` is what the upstream is asked for.
-
-    `dialect` is None for what no local tier could answer.
-    """
+    """Where a request goes. `path` is what the upstream is asked for; errors of ours are told
+    in `dialect`."""
 
     upstream: str
     path: str
     operation: Operation
-    dialect: str | None
+    dialect: str
 
 
 _EXACT: dict[str, tuple[Family, str, Operation]] = {

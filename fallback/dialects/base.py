@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import msgspec
 
 from fallback.core.answer import AnswerEvent
 from fallback.core.conversation import Conversation
-
-Operation: TypeAlias = Literal["generate", "count_tokens", "models", "model", "embeddings", "other"]
-
 
 class Mark(Enum):
     """What one server-sent event means for the commit rule and the proper end of a stream."""
@@ -108,6 +105,11 @@ class Dialect(Protocol):
 
     def stream_error(self, event: bytes) -> ErrorFacts:
         """What an event marked ERROR says; never raises."""
+        ...
+
+    def broken(self, message: str, *, code: str) -> bytes:
+        """The event that tells a client that an upstream's stream broke off, whatever of it the
+        client has had."""
         ...
 
     def count_tokens_body(self, tokens: int, extra: Mapping[str, Any]) -> bytes: ...

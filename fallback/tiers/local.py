@@ -1,0 +1,237 @@
+"""The local tier: the same request, answered by the model on this machine.
+
+bytes -> dialect -> conversation -> grammar -> engine -> answer events -> dialect -> bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from fallback.core import provenance as told
+from fallback.core.answer import AnswerEvent, Finished, Started, Usage
+from fallback.core.conversation import Conversation
+from fallback.core.errors import FallbackError
+from fallback.core.grammar import grammar_for
+from fallback.core.ports import (
+    Engine,
+    GenerateRequest,
+    GenerationFinished,
+    GenerationStarted,
+    ModelIdentity,
+    Piece,
+)
+from fallback.core.provenance import Headers, Provenance
+from fallback.core.routing import Operation
+from fallback.core.tool_syntax import AnswerParser
+from fallback.dialects.base import AnswerContext, Dialect, StreamEncoder
+
+Send = Callable[[bytes], Awaitable[None]]
+
+_JSON: Headers = [(b"content-type", b"application/json")]
+_EVENT_STREAM: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+]
+
+
+class LocalLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Token clamps of the operator's, and how long to wait for a model that is loading."""
+
+    max_output_tokens: int
+    max_prompt_tokens: int
+    ready_timeout_s: float
+    keepalive_s: float
+
+
+class LocalAnswer:
+    """An answer of the local model: `provenance` is final, `deliver` sends the body.
+
+    `failure` is set when the engine gave up in mid-stream; the client was told by then.
+    """
+
+    def __init__(
+        self, provenance: Provenance, headers: Headers, body: AsyncIterator[bytes]
+    ) -> None:
+        self.status = 200
+        self.provenance = provenance
+        self.headers = headers
+        self.failure: FallbackError | None = None
+        self._body = body
+
+    async def deliver(self, send: Send) -> None:
+        async for chunk in self._body:
+            await send(chunk)
+
+
+class LocalTier:
+    """Answers from one engine."""
+
+    def __init__(self, engine: Engine, limits: LocalLimits, *, clock: Callable[[], float]) -> None:
+        self._engine = engine
+        self._limits = limits
+        self._clock = clock
+
+    async def answer(
+        self, operation: Operation, dialect: Dialect, body: bytes, provenance: Provenance
+    ) -> LocalAnswer:
+        """The answer to `body` (decoded, JSON). `provenance` is completed with what only the
+        engine knows. Raises `FallbackError`."""
+        if operation == "generate":
+            return await self._generate(dialect, body, provenance)
+        if operation == "hello":
+            return LocalAnswer(provenance, _JSON, _once(b"{}"))
+        model = await self._engine.ready(self._limits.ready_timeout_s)
+        provenance = msgspec.structs.replace(provenance, model=model)
+        if operation == "count_tokens":
+            return await self._count(dialect, body, provenance)
+        return self._models(operation, dialect, model, provenance)
+
+    async def _count(self, dialect: Dialect, body: bytes, provenance: Provenance) -> LocalAnswer:
+        conversation, _ = dialect.decode(body)
+        provenance = msgspec.structs.replace(provenance, requested_model=conversation.model)
+        tokens = await self._engine.count(conversation)
+        return LocalAnswer(
+            provenance, _JSON, _once(dialect.count_tokens_body(tokens, _extra(provenance)))
+        )
+
+    def _models(
+        self,
+        operation: Operation,
+        dialect: Dialect,
+        model: ModelIdentity,
+        provenance: Provenance,
+    ) -> LocalAnswer:
+        created_s, extra = int(self._clock()), _extra(provenance)
+        if operation == "models":
+            body = dialect.models_body([model.name], created_s, extra)
+        else:
+            body = dialect.model_body(model.name, created_s, extra)
+        return LocalAnswer(provenance, _JSON, _once(body))
+
+    async def _generate(self, dialect: Dialect, body: bytes, provenance: Provenance) -> LocalAnswer:
+        conversation, request = dialect.decode(body)
+        grammar = grammar_for(conversation)
+        model = await self._engine.ready(self._limits.ready_timeout_s)
+        events = self._events(
+            conversation,
+            GenerateRequest(
+                id=provenance.receipt,
+                conversation=conversation,
+                max_tokens=self._limits.max_output_tokens,
+                prompt_budget_tokens=self._limits.max_prompt_tokens,
+                grammar=grammar,
+            ),
+        )
+        started = await anext(events)
+        assert isinstance(started, Started)
+        provenance = msgspec.structs.replace(
+            provenance, requested_model=conversation.model, model=model, cuts=started.cuts
+        )
+        context = self._context(provenance, model, request)
+        if not conversation.stream:
+            whole = [started, *[event async for event in events]]
+            return LocalAnswer(provenance, _JSON, _once(dialect.encode_whole(context, whole)))
+        encoder = dialect.stream_encoder(context)
+        answer = LocalAnswer(provenance, _EVENT_STREAM, _nothing())
+        answer._body = self._stream(answer, encoder, started, events)
+        return answer
+
+    def _context(
+        self, provenance: Provenance, model: ModelIdentity, request: Mapping[str, Any]
+    ) -> AnswerContext:
+        return AnswerContext(
+            token=provenance.receipt.rpartition("_")[2],
+            served_model=model.name,
+            created_s=int(self._clock()),
+            request=request,
+            provenance=told.body(provenance),
+        )
+
+    async def _events(
+        self, conversation: Conversation, request: GenerateRequest
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        token = request.id.rpartition("_")[2]
+        parser = AnswerParser(conversation, lambda index: f"call_{token}_{index}")
+        generation = self._engine.generate(request)
+        async for event in generation:
+            if isinstance(event, Piece):
+                for parsed in parser.feed(event.text):
+                    yield parsed
+            elif isinstance(event, GenerationStarted):
+                yield Started(input_tokens=event.input_tokens, cuts=event.cuts)
+            else:
+                rest, reason = parser.finish(event.reason)
+                for parsed in rest:
+                    yield parsed
+                yield _finished(event, reason)
+
+    async def _stream(
+        self,
+        answer: LocalAnswer,
+        encoder: StreamEncoder,
+        started: Started,
+        events: AsyncGenerator[AnswerEvent, None],
+    ) -> AsyncIterator[bytes]:
+        yield encoder.encode(started)
+        try:
+            async for event in _or_silence(events, self._limits.keepalive_s):
+                chunk = encoder.keepalive() if event is None else encoder.encode(event)
+                if chunk:
+                    yield chunk
+        except FallbackError as error:
+            answer.failure = error
+            yield encoder.error(error.message, code=error.code)
+
+
+def _finished(event: GenerationFinished, reason: Any) -> Finished:
+    return Finished(
+        reason=reason,
+        stop_sequence=event.stop_sequence,
+        usage=Usage(
+            input_tokens=event.input_tokens,
+            output_tokens=event.output_tokens,
+            cached_tokens=event.cached_tokens,
+        ),
+    )
+
+
+async def _or_silence(
+    events: AsyncGenerator[AnswerEvent, None], silence_s: float
+) -> AsyncIterator[AnswerEvent | None]:
+    """The events, and None for every `silence_s` seconds without one."""
+    pending: asyncio.Future[AnswerEvent] | None = None
+    try:
+        while True:
+            pending = pending or asyncio.ensure_future(anext(events))
+            done, _ = await asyncio.wait({pending}, timeout=silence_s)
+            if not done:
+                yield None
+                continue
+            try:
+                event = pending.result()
+            except StopAsyncIteration:
+                return
+            pending = None
+            yield event
+    finally:
+        if pending is not None and not pending.done():
+            pending.cancel()
+            await asyncio.wait({pending})
+        await events.aclose()
+
+
+def _extra(provenance: Provenance) -> dict[str, Any]:
+    return {"provenance": told.body(provenance)}
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
