@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import datetime
 from collections import deque
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Literal, TypeAlias
 
@@ -223,3 +224,30 @@ def outage_id(scope: str, started: float) -> str:
     """`out-<scope>-<UTC start>`: says at a glance what and when, and needs no randomness."""
     start = datetime.datetime.fromtimestamp(started, datetime.UTC)
     return f"out-{scope}-{start:%Y%m%dT%H%M%SZ}"
+
+
+class Board:
+    """The detectors of all upstreams. `on_change` hears of every change of state, at once."""
+
+    def __init__(
+        self,
+        upstreams: Iterable[str],
+        settings: HealthSettings,
+        *,
+        now: float,
+        on_change: Callable[[str, HealthView], None] = lambda upstream, view: None,
+    ) -> None:
+        self._detectors = {name: Detector(name, settings, now=now) for name in upstreams}
+        self._on_change = on_change
+
+    def __getitem__(self, upstream: str) -> Detector:
+        return self._detectors[upstream]
+
+    def record(self, upstream: str, evidence: Evidence, now: float) -> None:
+        """Fold evidence about one upstream in."""
+        detector = self._detectors[upstream]
+        if detector.record(evidence, now):
+            self._on_change(upstream, detector.view(now))
+
+    def views(self, now: float) -> dict[str, HealthView]:
+        return {name: detector.view(now) for name, detector in self._detectors.items()}

@@ -6,13 +6,14 @@ bytes -> dialect -> conversation -> grammar -> engine -> answer events -> dialec
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, TypeAlias
 
 import msgspec
 
 from fallback.core import provenance as told
-from fallback.core.answer import AnswerEvent, Finished, Started, Usage
+from fallback.core.answer import AnswerEvent, Finished, Started, StopReason, Usage
 from fallback.core.conversation import Conversation
 from fallback.core.errors import FallbackError
 from fallback.core.grammar import grammar_for
@@ -47,24 +48,55 @@ class LocalLimits(msgspec.Struct, frozen=True, kw_only=True):
     keepalive_s: float
 
 
-class LocalAnswer:
-    """An answer of the local model: `provenance` is final, `deliver` sends the body.
+class WholeAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer in one piece; `provenance` is final."""
 
-    `failure` is set when the engine gave up in mid-stream; the client was told by then.
-    """
+    provenance: Provenance
+    body: bytes
+    headers: Headers = _JSON
+
+
+class StreamedAnswer:
+    """An answer that is being generated; `provenance` is final."""
+
+    headers = _EVENT_STREAM
 
     def __init__(
-        self, provenance: Provenance, headers: Headers, body: AsyncIterator[bytes]
+        self,
+        provenance: Provenance,
+        encoder: StreamEncoder,
+        started: Started,
+        events: AsyncGenerator[AnswerEvent, None],
+        *,
+        keepalive_s: float,
     ) -> None:
-        self.status = 200
         self.provenance = provenance
-        self.headers = headers
-        self.failure: FallbackError | None = None
-        self._body = body
+        self._encoder = encoder
+        self._started = started
+        self._events = events
+        self._keepalive_s = keepalive_s
 
-    async def deliver(self, send: Send) -> None:
-        async for chunk in self._body:
-            await send(chunk)
+    async def deliver(self, send: Send) -> FallbackError | None:
+        """Send all of it. The error, if the engine gave up: the client has been told by then."""
+        await send(self._encoder.encode(self._started))
+        try:
+            async with aclosing(_or_silence(self._events, self._keepalive_s)) as events:
+                async for event in events:
+                    encode = self._encoder
+                    chunk = encode.keepalive() if event is None else encode.encode(event)
+                    if chunk:
+                        await send(chunk)
+        except FallbackError as error:
+            await send(self._encoder.error(error.message, code=error.code))
+            return error
+        return None
+
+    async def aclose(self) -> None:
+        """Free what the engine still holds for this answer; safe to call again."""
+        await self._events.aclose()
+
+
+LocalAnswer: TypeAlias = WholeAnswer | StreamedAnswer
 
 
 class LocalTier:
@@ -83,7 +115,7 @@ class LocalTier:
         if operation == "generate":
             return await self._generate(dialect, body, provenance)
         if operation == "hello":
-            return LocalAnswer(provenance, _JSON, _once(b"{}"))
+            return WholeAnswer(provenance=provenance, body=b"{}")
         model = await self._engine.ready(self._limits.ready_timeout_s)
         provenance = msgspec.structs.replace(provenance, model=model)
         if operation == "count_tokens":
@@ -94,23 +126,19 @@ class LocalTier:
         conversation, _ = dialect.decode(body)
         provenance = msgspec.structs.replace(provenance, requested_model=conversation.model)
         tokens = await self._engine.count(conversation)
-        return LocalAnswer(
-            provenance, _JSON, _once(dialect.count_tokens_body(tokens, _extra(provenance)))
+        return WholeAnswer(
+            provenance=provenance, body=dialect.count_tokens_body(tokens, _extra(provenance))
         )
 
     def _models(
-        self,
-        operation: Operation,
-        dialect: Dialect,
-        model: ModelIdentity,
-        provenance: Provenance,
+        self, operation: Operation, dialect: Dialect, model: ModelIdentity, provenance: Provenance
     ) -> LocalAnswer:
         created_s, extra = int(self._clock()), _extra(provenance)
         if operation == "models":
             body = dialect.models_body([model.name], created_s, extra)
         else:
             body = dialect.model_body(model.name, created_s, extra)
-        return LocalAnswer(provenance, _JSON, _once(body))
+        return WholeAnswer(provenance=provenance, body=body)
 
     async def _generate(self, dialect: Dialect, body: bytes, provenance: Provenance) -> LocalAnswer:
         conversation, request = dialect.decode(body)
@@ -132,13 +160,17 @@ class LocalTier:
             provenance, requested_model=conversation.model, model=model, cuts=started.cuts
         )
         context = self._context(provenance, model, request)
-        if not conversation.stream:
+        if conversation.stream:
+            return StreamedAnswer(
+                provenance,
+                dialect.stream_encoder(context),
+                started,
+                events,
+                keepalive_s=self._limits.keepalive_s,
+            )
+        async with aclosing(events):
             whole = [started, *[event async for event in events]]
-            return LocalAnswer(provenance, _JSON, _once(dialect.encode_whole(context, whole)))
-        encoder = dialect.stream_encoder(context)
-        answer = LocalAnswer(provenance, _EVENT_STREAM, _nothing())
-        answer._body = self._stream(answer, encoder, started, events)
-        return answer
+        return WholeAnswer(provenance=provenance, body=dialect.encode_whole(context, whole))
 
     def _context(
         self, provenance: Provenance, model: ModelIdentity, request: Mapping[str, Any]
@@ -156,38 +188,21 @@ class LocalTier:
     ) -> AsyncGenerator[AnswerEvent, None]:
         token = request.id.rpartition("_")[2]
         parser = AnswerParser(conversation, lambda index: f"call_{token}_{index}")
-        generation = self._engine.generate(request)
-        async for event in generation:
-            if isinstance(event, Piece):
-                for parsed in parser.feed(event.text):
-                    yield parsed
-            elif isinstance(event, GenerationStarted):
-                yield Started(input_tokens=event.input_tokens, cuts=event.cuts)
-            else:
-                rest, reason = parser.finish(event.reason)
-                for parsed in rest:
-                    yield parsed
-                yield _finished(event, reason)
-
-    async def _stream(
-        self,
-        answer: LocalAnswer,
-        encoder: StreamEncoder,
-        started: Started,
-        events: AsyncGenerator[AnswerEvent, None],
-    ) -> AsyncIterator[bytes]:
-        yield encoder.encode(started)
-        try:
-            async for event in _or_silence(events, self._limits.keepalive_s):
-                chunk = encoder.keepalive() if event is None else encoder.encode(event)
-                if chunk:
-                    yield chunk
-        except FallbackError as error:
-            answer.failure = error
-            yield encoder.error(error.message, code=error.code)
+        async with aclosing(self._engine.generate(request)) as generation:
+            async for event in generation:
+                if isinstance(event, Piece):
+                    for parsed in parser.feed(event.text):
+                        yield parsed
+                elif isinstance(event, GenerationStarted):
+                    yield Started(input_tokens=event.input_tokens, cuts=event.cuts)
+                else:
+                    rest, reason = parser.finish(event.reason)
+                    for parsed in rest:
+                        yield parsed
+                    yield _finished(event, reason)
 
 
-def _finished(event: GenerationFinished, reason: Any) -> Finished:
+def _finished(event: GenerationFinished, reason: StopReason) -> Finished:
     return Finished(
         reason=reason,
         stop_sequence=event.stop_sequence,
@@ -201,7 +216,7 @@ def _finished(event: GenerationFinished, reason: Any) -> Finished:
 
 async def _or_silence(
     events: AsyncGenerator[AnswerEvent, None], silence_s: float
-) -> AsyncIterator[AnswerEvent | None]:
+) -> AsyncGenerator[AnswerEvent | None, None]:
     """The events, and None for every `silence_s` seconds without one."""
     pending: asyncio.Future[AnswerEvent] | None = None
     try:
@@ -226,12 +241,3 @@ async def _or_silence(
 
 def _extra(provenance: Provenance) -> dict[str, Any]:
     return {"provenance": told.body(provenance)}
-
-
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield b""

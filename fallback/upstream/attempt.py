@@ -94,6 +94,11 @@ class Live:
     def close(self) -> None:
         self._response.close()
 
+    @property
+    def speaks(self) -> bool:
+        """Whether an event of ours can be added: a stream of events that is not compressed."""
+        return self._watch is not None and self._decoder is None
+
     async def _pump(self, send: Send) -> Outcome:
         attempt, read, stall_s = self._attempt, self._response.read, self._attempt.stall_s
         while True:

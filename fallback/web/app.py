@@ -1,0 +1,125 @@
+"""The ASGI application: the data plane in front, the control plane behind `/fallback`.
+
+The data plane is this handler and nothing between it and the gateway. FastAPI is imported only
+when somebody first asks for `/fallback/...`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+
+from fallback.gateway import Gateway
+from fallback.web.exchange import AsgiExchange, ClientGone, Receive, Scope, SendMessage
+
+_log = logging.getLogger("fallback.web")
+
+AsgiApp = Callable[[Scope, Receive, SendMessage], Awaitable[None]]
+
+_CONTROL = "/fallback"
+_PORT = re.compile(r":\d+$")
+
+
+class WebApp:
+    """`hosts` are the values of `Host` that are answered, without port; None answers all.
+
+    The check keeps pages of other origins out: DNS rebinding reaches loopback servers
+    (CVE-2025-66414).
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        load_control: Callable[[], AsgiApp],
+        *,
+        hosts: frozenset[str] | None,
+        startup: Callable[[], Awaitable[None]],
+        shutdown: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._gateway = gateway
+        self._load_control = load_control
+        self._control: AsgiApp | None = None
+        self._hosts = hosts
+        self._startup = startup
+        self._shutdown = shutdown
+
+    async def __call__(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
+        if scope["type"] == "lifespan":
+            return await self._lifespan(receive, send)
+        path: str = scope["path"]
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            return await _answer(send, *refusal)
+        if path == _CONTROL or path.startswith(_CONTROL + "/"):
+            return await self._to_control(scope, receive, send)
+        if path == "/" and scope["method"] in ("GET", "HEAD"):
+            return await _answer(send, 200, "fallback is running; see /fallback/status")
+        return await self._to_gateway(AsgiExchange(scope, receive, send))
+
+    async def _to_gateway(self, exchange: AsgiExchange) -> None:
+        try:
+            await self._gateway.handle(exchange)
+        except ClientGone:
+            _log.debug("the client left before its request was complete")
+        except asyncio.CancelledError:
+            if not exchange.client_left:
+                raise
+            # The cancellation was ours and ends here: the task is the server's.
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
+        except Exception:  # noqa: BLE001 - the last line of defence: log it, answer, live on
+            _log.exception("a bug in fallback: %s %s", exchange.method, exchange.path)
+            if not exchange.started:
+                await exchange.start(500, [(b"content-type", b"text/plain")])
+                await exchange.finish(b"fallback failed at this request; its log says why")
+        finally:
+            exchange.close()
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        host, upgrade = _host_and_upgrade(scope["headers"])
+        if self._hosts is not None and host not in self._hosts:
+            return 421, (
+                f"This service does not answer for the host {host!r}. If that name is right, "
+                f"add it to server.allowed_hosts."
+            )
+        if upgrade:
+            return 426, "This service speaks HTTP only; send the request without an upgrade."
+        return None
+
+    async def _to_control(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
+        if self._control is None:
+            # In a thread, so that streams under way do not halt for the import.
+            self._control = await asyncio.to_thread(self._load_control)
+        await self._control(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: SendMessage) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self._startup()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self._shutdown()
+                return await send({"type": "lifespan.shutdown.complete"})
+
+
+def _host_and_upgrade(headers: list[tuple[bytes, bytes]]) -> tuple[str, bool]:
+    host, upgrade = "", False
+    for name, value in headers:
+        if name == b"host":
+            host = value.decode("latin-1").lower()
+        elif name == b"upgrade":
+            upgrade = value.strip().lower() == b"websocket"
+    return host.rpartition(":")[0] if _PORT.search(host) else host, upgrade
+
+
+async def _answer(send: SendMessage, status: int, text: str) -> None:
+    body = text.encode() + b"\n"
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
