@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 StopReason: TypeAlias = Literal["end", "stop_sequence", "max_tokens", "tool_calls"]
+CutKind: TypeAlias = Literal["tools", "turns", "system", "tool_results", "last_turn"]
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +26,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that fitting took away: what, and how many of it."""
 
-    what: Literal["tools", "turns", "system", "tool_results", "last_turn"]
+    what: CutKind
     count: int
     tokens: int
 
