@@ -12,6 +12,7 @@ import msgspec
 from fallback.core.answer import AnswerEvent
 from fallback.core.conversation import Conversation
 
+
 class Mark(Enum):
     """What one server-sent event means for the commit rule and the proper end of a stream."""
 

@@ -1,0 +1,54 @@
+"""The dialect of OpenAI Responses (`/v1/responses`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fallback.core.answer import AnswerEvent
+from fallback.core.conversation import Conversation
+from fallback.dialects.base import AnswerContext, Mark, StreamEncoder
+from fallback.dialects.jsonvalues import read_object
+from fallback.dialects.openai_common import OpenAICommon
+from fallback.dialects.openai_responses_decode import conversation
+from fallback.dialects.openai_responses_encode import ResponsesStream, error_event, whole
+from fallback.dialects.upstream import mark_event
+
+
+class OpenAIResponses(OpenAICommon):
+    """OpenAI Responses.
+
+    Its terminal event repeats the whole answer, so no answer is marked FINISHED before it, and
+    there is no `terminal` that could stand in for it.
+    """
+
+    name = "openai-responses"
+    watch = re.compile(rb'response\.(?:completed|incomplete|failed)|"error"|event: ?error')
+    terminal = b""
+
+    def decode(self, body: bytes) -> tuple[Conversation, Mapping[str, Any]]:
+        raw = read_object(body)
+        return conversation(raw), raw
+
+    def stream_encoder(self, context: AnswerContext) -> StreamEncoder:
+        return ResponsesStream(context)
+
+    def encode_whole(self, context: AnswerContext, events: list[AnswerEvent]) -> bytes:
+        return whole(context, events)
+
+    def broken(self, message: str, *, code: str) -> bytes:
+        return error_event(message, code)
+
+    def mark(self, event: bytes) -> Mark:
+        return mark_event(event, _mark, done=Mark.PROLOGUE)
+
+
+def _mark(kind: str, _event: Mapping[str, Any]) -> Mark:
+    if kind in ("response.completed", "response.incomplete"):
+        return Mark.END
+    if kind == "response.failed":
+        return Mark.ERROR
+    if kind == "response.output_item.added" or kind.endswith(".delta"):
+        return Mark.CONTENT
+    return Mark.PROLOGUE

@@ -1,0 +1,70 @@
+"""What the dialects share in reading an upstream's answers: error bodies and stream events.
+
+Nothing here raises: an upstream in trouble may send anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fallback.dialects.base import ErrorFacts, Mark
+from fallback.dialects.jsonvalues import mapping, optional_string, parse
+from fallback.dialects.sse import event_data
+
+DONE_DATA = b"[DONE]"
+
+
+def mark_event(
+    event: bytes, classify: Callable[[str, Mapping[str, Any]], Mark], done: Mark
+) -> Mark:
+    """The mark of one raw event.
+
+    `classify` judges by the event's type and data once they are known to be no error; `done`
+    is what the closing `[DONE]` of OpenAI's servers means.
+    """
+    name, data = event_data(event)
+    if not data.strip():
+        return Mark.PROLOGUE
+    if data.strip() == DONE_DATA:
+        return done
+    try:
+        value = mapping(parse(data))
+    except ValueError:
+        return Mark.MALFORMED
+    kind = optional_string(value.get("type")) or name or ""
+    if kind == "error" or name == "error" or (value.get("error") and not kind):
+        return Mark.ERROR
+    return classify(kind, value)
+
+
+def event_error(event: bytes) -> ErrorFacts:
+    """What an error event says."""
+    return error_facts(event_data(event)[1])
+
+
+def error_facts(body: bytes) -> ErrorFacts:
+    """What an error body says, in any of the shapes that providers and their proxies use.
+
+    The most telling name wins: a code (`enforced_spend_limit_reached`, `insufficient_quota`)
+    over a type (`rate_limit_error`).
+    """
+    try:
+        value = mapping(parse(body))
+    except ValueError:
+        return ErrorFacts()
+    value = mapping(value.get("response")) or value
+    if text := optional_string(value.get("error")):
+        return ErrorFacts(message=text)
+    error = mapping(value.get("error")) or value
+    details = mapping(error.get("details"))
+    names = (
+        details.get("error_code"),
+        error.get("error_code"),
+        error.get("code"),
+        error.get("type"),
+    )
+    return ErrorFacts(
+        type=next(filter(None, map(optional_string, names)), None),
+        message=optional_string(error.get("message")) or optional_string(error.get("detail")),
+    )
