@@ -1,0 +1,25 @@
+"""The command line: one file per command. Imports stay inside the commands, since `serve` is
+to answer within a second and `status` at once."""
+
+from __future__ import annotations
+
+import typer
+
+from fallback.cli import env, models, serve, status
+
+app = typer.Typer(
+    name="fallback",
+    help="Keeps critical work going when the cloud LLM stops answering.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.command("serve")(serve.serve)
+app.command("status")(status.status)
+app.command("env")(env.env)
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """The entry point of the package."""
+    app()

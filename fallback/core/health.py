@@ -142,6 +142,7 @@ class Detector:
 
         Success without anything to forgive is the healthy path: it leaves at once.
         """
+        self._prune(now)
         quiet = evidence.weight <= 0 and self._score == 0.0 and self._state is State.HEALTHY
         if quiet and not self._window:
             return False
@@ -151,7 +152,7 @@ class Detector:
             self._window.append((now, evidence.weight > 0))
         if evidence.weight > 0:
             self._remark(now, evidence.summary)
-        return self._apply(self._signal(evidence, now), evidence, now)
+        return self._apply(self._signal(evidence), evidence, now)
 
     def probe_delay_s(self, attempt: int, jitter: float) -> float:
         """Seconds until probe number `attempt` (from 0): equal jitter, `jitter` in [0, 1).
@@ -166,9 +167,9 @@ class Detector:
         ceiling = min(self._settings.probe_cap_s, doubled)
         return ceiling / 2 + jitter * ceiling / 2
 
-    def _signal(self, evidence: Evidence, now: float) -> _Signal | None:
+    def _signal(self, evidence: Evidence) -> _Signal | None:
         if evidence.weight > 0:
-            worse = self._score >= self._settings.down_score or self._window_is_bad(now)
+            worse = self._score >= self._settings.down_score or self._window_is_bad()
             if worse:
                 return "worse"
             recovering = self._state is State.RECOVERING and evidence.source == "request"
@@ -190,9 +191,9 @@ class Detector:
         self._since = now
         if before is State.RECOVERING:
             self._relapses = self._relapses + 1 if target is State.DOWN else 0
+            self._window.clear()
         if target is State.HEALTHY:
             self._score, self._outage = 0.0, None
-            self._window.clear()
         elif self._outage is None:
             self._outage = outage_id(self.scope, now)
         if target is State.DOWN:
@@ -206,9 +207,11 @@ class Detector:
         score = self._score * float(2.0 ** (-elapsed / self._settings.half_life_s))
         return score if score > 0.01 else 0.0
 
-    def _window_is_bad(self, now: float) -> bool:
+    def _prune(self, now: float) -> None:
         while self._window and self._window[0][0] < now - self._settings.window_s:
             self._window.popleft()
+
+    def _window_is_bad(self) -> bool:
         total = len(self._window)
         failures = sum(failed for _, failed in self._window)
         return (

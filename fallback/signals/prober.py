@@ -1,0 +1,132 @@
+"""Asks a suspicious or dead upstream, at no cost, whether its edge lives.
+
+The probe is a `GET /v1/models` without a key: any authentic answer, a 401 in JSON too, proves
+that network, DNS, TLS and edge stand. It proves nothing about inference, so it only opens the
+way for a canary. Nothing is asked of a healthy upstream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fallback.core.health import Board, Evidence, HealthView, State
+from fallback.core.outcome import AttemptFacts, Failure, classify
+
+if TYPE_CHECKING:
+    import httpx
+
+_log = logging.getLogger("fallback.signals")
+
+_PROBED = (State.SUSPECT, State.DOWN)
+_HEADERS = {"anthropic": {"anthropic-version": "2023-06-01"}, "openai": {}}
+
+
+class ProbeTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to ask. `proxy` and `ca_file` as for the upstream's own requests."""
+
+    base_url: str
+    family: str
+    proxy: str | None = None
+    ca_file: str | None = None
+
+
+Probe = Callable[[ProbeTarget], Awaitable[Evidence]]
+
+
+class Prober:
+    """One task per unwell upstream. `jitter` gives a random number in [0, 1)."""
+
+    def __init__(
+        self,
+        targets: Mapping[str, ProbeTarget],
+        probe: Probe,
+        *,
+        clock: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._targets = targets
+        self._probe = probe
+        self._clock = clock
+        self._jitter = jitter
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def notice(self, board: Board, upstream: str, view: HealthView) -> None:
+        """Hear of a change of health; begins to probe where there is reason to."""
+        task = self._tasks.get(upstream)
+        if view.state in _PROBED and (task is None or task.done()):
+            self._tasks[upstream] = asyncio.ensure_future(self._watch(board, upstream))
+
+    async def stop(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _watch(self, board: Board, upstream: str) -> None:
+        detector = board[upstream]
+        if detector.state is State.SUSPECT:
+            # The first strong evidence: look at once, it costs nothing.
+            await self._ask(board, upstream)
+        attempt = 0
+        while detector.state in _PROBED:
+            await asyncio.sleep(detector.probe_delay_s(attempt, self._jitter()))
+            if detector.state in _PROBED:
+                await self._ask(board, upstream)
+            attempt += 1
+
+    async def _ask(self, board: Board, upstream: str) -> None:
+        evidence = await self._probe(self._targets[upstream])
+        _log.debug("probe of %s: %s", upstream, evidence.summary)
+        board.record(upstream, evidence, self._clock())
+
+
+async def keyless_models(target: ProbeTarget) -> Evidence:
+    """One free request to the upstream's edge -> evidence; never raises."""
+    import httpx
+
+    try:
+        async with httpx.AsyncClient(
+            proxy=target.proxy,
+            verify=ssl.create_default_context(cafile=target.ca_file),
+            timeout=httpx.Timeout(10.0, connect=3.0),
+            trust_env=False,
+        ) as client:
+            response = await client.get(
+                f"{target.base_url}/v1/models", headers=_HEADERS.get(target.family, {})
+            )
+    except httpx.HTTPError as error:
+        return _unreachable(error)
+    except (OSError, ValueError) as error:
+        return Evidence(source="probe", weight=3.0, summary=f"probe failed: {error}")
+    return _answered(response)
+
+
+def _unreachable(error: httpx.HTTPError) -> Evidence:
+    import httpx
+
+    timeouts = (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout)
+    failure = Failure.TIMEOUT if isinstance(error, timeouts) else Failure.RESET
+    outcome = classify(AttemptFacts(phase="headers", failure=failure))
+    text = f"probe failed: {type(error).__name__} {error}".rstrip()
+    return Evidence(source="probe", weight=outcome.weight, summary=text)
+
+
+def _answered(response: httpx.Response) -> Evidence:
+    status = response.status_code
+    if status >= 500:
+        outcome = classify(AttemptFacts(phase="done", status=status))
+        return Evidence(
+            source="probe", weight=outcome.weight, summary=f"probe answered with {status}"
+        )
+    try:
+        response.json()
+    except ValueError:
+        return Evidence(
+            source="probe", weight=3.0, summary=f"probe answered with {status}, not of the API"
+        )
+    return Evidence(source="probe", weight=0.0, alive=True, summary=f"probe answered with {status}")

@@ -1,0 +1,38 @@
+"""One line a request, without content and keys; the healthy path only at level debug."""
+
+from __future__ import annotations
+
+import logging
+
+from fallback.core.health import HealthView
+from fallback.core.record import FinishedRequest
+
+_log = logging.getLogger("fallback")
+
+
+def log_request(record: FinishedRequest) -> None:
+    """The line for one finished request."""
+    provenance = record.provenance
+    routine = provenance.tier == "cloud" and record.ended == "complete"
+    level = logging.DEBUG if routine else logging.INFO
+    if not _log.isEnabledFor(level):
+        return
+    _log.log(
+        level,
+        "%s %s -> %s by %s in %.2f s, %s, reason %s, receipt %s%s",
+        record.method,
+        record.path,
+        record.status if record.status is not None else "no answer",
+        provenance.tier,
+        record.duration_s,
+        record.ended,
+        provenance.reason,
+        provenance.receipt,
+        f": {record.detail}" if record.detail else "",
+    )
+
+
+def log_health(upstream: str, view: HealthView) -> None:
+    """The line for one change of health, with its reason."""
+    why = view.story[-1].text if view.story else ""
+    _log.warning("%s is %s (%s)", upstream, view.state.value, why)

@@ -1,0 +1,80 @@
+"""Provenance in headers and bodies."""
+
+import http_sf
+
+from fallback.core.answer import Cut
+from fallback.core.outcome import AttemptFacts, classify
+from fallback.core.ports import ModelIdentity
+from fallback.core.provenance import Attempt, Headers, Provenance, body, cloud_headers, headers
+
+MODEL = ModelIdentity(
+    name="SmolLM2-135M-Instruct",
+    sha256="b1" * 32,
+    quantization="Q4_1",
+    context_tokens=8192,
+    engine="llama.cpp",
+)
+OVERLOADED = classify(AttemptFacts(phase="done", status=529, error_type="overloaded_error"))
+LOCAL = Provenance(
+    receipt="rcp_1",
+    tier="local",
+    upstream="anthropic",
+    reason="upstream-529",
+    requested_model="claude-\u00e9 \U0001f600",
+    model=MODEL,
+    outage="out-anthropic-20260301T000000Z",
+    cuts=(Cut(what="tools", count=12, tokens=9000), Cut(what="turns", count=3, tokens=400)),
+    attempts=(Attempt(upstream="anthropic", outcome=OVERLOADED),),
+)
+
+
+def value(found: Headers, name: bytes) -> bytes:
+    return dict(found)[name]
+
+
+def test_a_local_answer_says_everything_in_structured_fields() -> None:
+    """LLM-Provenance is an RFC 9651 dictionary that any parser reads back."""
+    parsed = http_sf.parse(
+        value(headers(LOCAL, proxy="fallback"), b"llm-provenance"), tltype="dict"
+    )
+    assert str(parsed["tier"][0]) == "local"
+    assert parsed["model"][0] == "SmolLM2-135M-Instruct"
+    assert parsed["model-sha256"][0] == "b1" * 32
+    assert parsed["requested-model"][0] == "claude-? ?"
+    assert [(str(item[0]), item[1]["n"]) for item in parsed["cut"][0]] == [
+        ("tools", 12),
+        ("turns", 3),
+    ]
+
+
+def test_proxy_status_names_what_the_upstream_did() -> None:
+    """RFC 9209: error type, received status and next hop of the last attempt."""
+    parsed = http_sf.parse(value(headers(LOCAL, proxy="edge-1"), b"proxy-status"), tltype="list")
+    name, params = parsed[0]
+    assert str(name) == "edge-1"
+    assert str(params["error"]) == "destination_unavailable"
+    assert params["received-status"] == 529
+    assert params["next-hop"] == "anthropic"
+
+
+def test_the_healthy_path_writes_what_a_serialiser_would() -> None:
+    """The hand-made header of the cloud's answers is the same structured field."""
+    found = cloud_headers("anthropic", 200, "rcp_2", b"cdn; received-status=200", "fallback")
+    parsed = http_sf.parse(value(found, b"llm-provenance"), tltype="dict")
+    assert {key: str(item[0]) for key, item in parsed.items()} == {
+        "tier": "cloud",
+        "upstream": "anthropic",
+        "receipt": "rcp_2",
+    }
+    members = http_sf.parse(value(found, b"proxy-status"), tltype="list")
+    assert [str(member[0]) for member in members] == ["cdn", "fallback"]
+    assert value(found, b"via") == b"1.1 fallback"
+
+
+def test_the_body_holds_the_same_as_plain_json() -> None:
+    """The body's object has the whole model identity, the cuts and the attempts."""
+    found = body(LOCAL)
+    assert found["model"]["quantization"] == "Q4_1"
+    assert found["cut"][0] == {"what": "tools", "count": 12, "tokens": 9000}
+    assert found["attempts"][0]["outcome"] == "upstream-529"
+    assert found["requested_model"] == "claude-\u00e9 \U0001f600"
