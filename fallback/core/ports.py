@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
@@ -99,10 +99,10 @@ class Engine(Protocol):
         """Wait for a loaded model. Raises `EngineNotReady` with the reason."""
         ...
 
-    def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[EngineEvent, None]:
         """Yield `GenerationStarted`, pieces, `GenerationFinished`.
 
-        Closing the iterator frees everything it held at once. Raises `EngineError` (or
+        Closing the generator frees everything it held at once. Raises `EngineError` (or
         `BadRequest` for a grammar that cannot be expressed); survives a crash of the worker by
         going on after the text already yielded.
         """
