@@ -25,18 +25,18 @@ from fallback.core.ports import (
     ModelIdentity,
     Piece,
 )
-from fallback.core.provenance import Headers, Provenance
+from fallback.core.provenance import Provenance
 from fallback.core.routing import Operation
 from fallback.core.tool_syntax import AnswerParser
 from fallback.dialects.base import AnswerContext, Dialect, StreamEncoder
 
 Send = Callable[[bytes], Awaitable[None]]
 
-_JSON: Headers = [(b"content-type", b"application/json")]
-_EVENT_STREAM: Headers = [
+_JSON = ((b"content-type", b"application/json"),)
+_EVENT_STREAM = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
-]
+)
 
 
 class LocalLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +53,7 @@ class WholeAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     provenance: Provenance
     body: bytes
-    headers: Headers = _JSON
+    headers: tuple[tuple[bytes, bytes], ...] = _JSON
 
 
 class StreamedAnswer:
