@@ -120,6 +120,18 @@ def clean_end(content: int) -> Fault:
     return fault
 
 
+async def without_last_event(exchange: Exchange) -> None:
+    """A stream that ends as HTTP should, all there but the terminal event."""
+    await _begin(exchange, len(exchange.answer.events) - 1)
+    await exchange.end()
+
+
+async def cut_before_last_event(exchange: Exchange) -> None:
+    """A stream whose connection closes in order, all there but the terminal event."""
+    await _begin(exchange, len(exchange.answer.events) - 1)
+    exchange.close()
+
+
 def half_event(content: int) -> Fault:
     """A stream that ends cleanly in the middle of an event."""
 
