@@ -1,0 +1,96 @@
+"""The local engine as the gateway sees it: the port `Engine` over a supervised worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+
+from fallback.core.conversation import Conversation
+from fallback.core.errors import BadRequest, EngineBusy, EngineError, FallbackError
+from fallback.core.ports import EngineEvent, EngineStatus, GenerateRequest, ModelIdentity
+from fallback.local import wire
+from fallback.local.link import WorkerLost
+from fallback.local.resume import Resume
+from fallback.local.settings import WorkerSettings
+from fallback.local.supervisor import WORKER_COMMAND, Supervisor
+
+_BUSY_RETRY_S = 5
+
+
+class LocalEngine:
+    """Inference in a worker process. `environment` is filtered before the worker sees it."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        environment: Mapping[str, str],
+        command: Sequence[str] = WORKER_COMMAND,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._settings = settings
+        self._supervisor = Supervisor(
+            settings, environment=environment, command=command, sleep=sleep
+        )
+
+    def __repr__(self) -> str:
+        return f"<LocalEngine {self._settings.model_name} {self._supervisor.status().state}>"
+
+    def start(self) -> None:
+        """Begin to load the model; returns at once."""
+        self._supervisor.start()
+
+    async def stop(self) -> None:
+        """End the worker; requests in progress fail with `EngineNotReady`."""
+        await self._supervisor.stop()
+
+    def status(self) -> EngineStatus:
+        """The state now; `active` and `queued` are as of the last heartbeat."""
+        return self._supervisor.status()
+
+    async def ready(self, timeout_s: float) -> ModelIdentity:
+        """Wait for a loaded model. Raises `EngineNotReady` with the reason."""
+        await self._supervisor.link(timeout_s)
+        model = self._supervisor.status().model
+        assert model is not None
+        return model
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
+        """Yield the answer's events; a lost worker is followed by another, unseen.
+
+        Closing the iterator cancels the request at once. Raises `EngineNotReady`, `EngineBusy`,
+        `EngineError` when workers keep dying of it, `BadRequest` for an unusable grammar.
+        """
+        resume = Resume(request)
+        while True:
+            link = await self._supervisor.link(self._settings.ready_timeout_s)
+            try:
+                async with aclosing(link.generate(resume.request())) as replies:
+                    async for reply in replies:
+                        if isinstance(reply, wire.Error):
+                            raise _error(reply)
+                        if (event := resume.take(reply)) is not None:
+                            yield event
+                return
+            except WorkerLost as lost:
+                if (end := resume.lose(str(lost))) is not None:
+                    yield end
+                    return
+
+    async def count(self, conversation: Conversation) -> int:
+        """Tokens of the whole conversation. Raises `EngineNotReady`, `EngineError`."""
+        link = await self._supervisor.link(self._settings.ready_timeout_s)
+        try:
+            return await link.count(conversation)
+        except WorkerLost as lost:
+            raise EngineError(f"the local engine was lost while it counted: {lost}") from lost
+
+
+def _error(reply: wire.Error) -> FallbackError:
+    """The worker's error as the exception it stands for."""
+    if reply.kind == "bad_request":
+        return BadRequest(reply.message)
+    if reply.kind == "busy":
+        return EngineBusy(reply.message, retry_after_s=_BUSY_RETRY_S)
+    return EngineError(reply.message)

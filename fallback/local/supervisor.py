@@ -1,0 +1,243 @@
+"""Keeps one worker alive: spawn, wait for the model, watch, reap, wait, spawn again.
+
+What can go wrong, and what is done about it:
+- The worker dies or is given up (see `pulse.py`): another one, after 0.1 s, doubling to 30 s;
+  a minute of service forgives all.
+- The model file is bad: `failed`, with the reason. Another try when the file changes, or after
+  five minutes; a bad file does not get better by being hashed again and again.
+- This process is killed: the worker reads the end of its stdin and exits at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from fallback.core.errors import EngineNotReady
+from fallback.core.ports import EngineStatus, ModelIdentity
+from fallback.local import wire
+from fallback.local.link import LoadFailed, WorkerLink, WorkerLost
+from fallback.local.pulse import Pulse
+from fallback.local.settings import WorkerSettings
+
+# -P: what lies in the current directory must not pass for this package.
+WORKER_COMMAND = (sys.executable, "-P", "-m", "fallback.local.worker")
+
+_BACKOFF_FIRST_S = 0.1
+_BACKOFF_MAX_S = 30.0
+_HEALTHY_S = 60.0
+_FILE_POLL_S = 1.0
+_FILE_POLLS = 300
+
+# llama.cpp's threads meet at hundreds of barriers a token. libgomp lets them spin there for
+# milliseconds, which is ruinous when anything else wants a core: beside one busy process, two
+# threads on two cores decode 5 tokens/s so, 24 with this, and 75 either way when left alone.
+_SPIN_COUNT = "1000"
+
+_ENVIRONMENT_KEPT = frozenset(
+    (
+        *("PATH", "HOME", "LANG", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT"),
+        *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH"),
+    )
+)
+_ENVIRONMENT_KEPT_PREFIXES = ("LC_", "OMP_", "GOMP_", "GGML_")
+
+
+class _End(msgspec.Struct, frozen=True, kw_only=True):
+    """How one worker's life went. `served_s` is None if it never got ready."""
+
+    reason: str
+    bad_file: bool = False
+    served_s: float | None = None
+
+
+class Supervisor:
+    """One worker at a time. `sleep` takes seconds and is for the waits between two workers."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        environment: Mapping[str, str],
+        command: Sequence[str] = WORKER_COMMAND,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._settings = settings
+        self._environment = worker_environment(environment)
+        self._command = command
+        self._sleep = sleep
+        self._task: asyncio.Task[None] | None = None
+        self._link: WorkerLink | None = None
+        self._pulse: Pulse | None = None
+        self._status = EngineStatus(state="off", detail="not started")
+        self._changed = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Supervisor {self._status.state} link={self._link}>"
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        if self._task is None:
+            self._become("starting", "the model is being loaded")
+            self._task = asyncio.create_task(self._supervise())
+
+    async def stop(self) -> None:
+        """End the worker and wait until it is gone."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._become("off", "stopped")
+
+    def status(self) -> EngineStatus:
+        """The state now, with the gauges of the last heartbeat."""
+        if self._pulse is None:
+            return self._status
+        gauges = self._pulse.gauges
+        return msgspec.structs.replace(self._status, active=gauges.active, queued=gauges.queued)
+
+    async def link(self, timeout_s: float) -> WorkerLink:
+        """A worker with a loaded model, as soon as there is one.
+
+        Raises `EngineNotReady`: at once where waiting is of no use, else after `timeout_s`.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (link := self._link) is None or not link.alive:
+                    if self._status.state in ("failed", "off"):
+                        raise EngineNotReady(f"the local model: {self._status.detail}")
+                    await self._changed.wait()
+        except TimeoutError:
+            raise EngineNotReady(
+                f"the local model is not ready after {timeout_s:g} s: {self._status.detail}",
+                retry_after_s=5,
+            ) from None
+        return link
+
+    async def _supervise(self) -> None:
+        failures = 0
+        while True:
+            stamp = _file_stamp(self._settings.model_path)
+            end = await self._live()
+            if end.bad_file:
+                self._become("failed", end.reason)
+                await self._file_change(stamp)
+            else:
+                failures = 0 if (end.served_s or 0.0) >= _HEALTHY_S else failures
+                self._become(*_aftermath(end))
+                await self._sleep(backoff_s(failures))
+                failures += 1
+            restarts = self._status.restarts + 1
+            self._status = msgspec.structs.replace(self._status, restarts=restarts)
+
+    async def _live(self) -> _End:
+        """One worker's life, from spawn to reaped."""
+        self._pulse = None
+        loop = asyncio.get_running_loop()
+        try:
+            link = await WorkerLink.spawn(
+                self._command, self._environment, self._settings, self._on_pong
+            )
+        except OSError as error:
+            return _End(reason=f"the worker cannot be started: {error}")
+        try:
+            self._serve(link, await link.loaded(self._settings.load_timeout_s))
+            ready_at = loop.time()
+            reason = await self._watch(link)
+            return _End(reason=str(reason), served_s=loop.time() - ready_at)
+        except LoadFailed as failure:
+            return _End(reason=str(failure), bad_file=failure.kind == "model_file")
+        except WorkerLost as lost:
+            return _End(reason=f"the worker died while it loaded the model: {lost}")
+        except TimeoutError:
+            return _End(reason=f"no model after {self._settings.load_timeout_s:g} s of loading")
+        finally:
+            self._link = None
+            await link.close(self._settings.stop_timeout_s)
+
+    def _serve(self, link: WorkerLink, ready: wire.Ready) -> None:
+        self._link = link
+        self._become("ready", "", model=ready.model, pid=link.pid, load_s=ready.load_s)
+
+    async def _watch(self, link: WorkerLink) -> WorkerLost:
+        """Keep the pulse until the worker is gone."""
+        loop = asyncio.get_running_loop()
+        settings = self._settings
+        self._pulse = pulse = Pulse(
+            misses_allowed=settings.heartbeat_misses, stall_s=settings.stall_s, now=loop.time()
+        )
+        ended = asyncio.ensure_future(link.ended())
+        while not ended.done():
+            if why := pulse.ping(loop.time()):
+                link.give_up(why)
+                break
+            link.ping()
+            await asyncio.wait([ended], timeout=settings.heartbeat_s)
+        return await ended
+
+    def _on_pong(self, pong: wire.Pong) -> None:
+        if self._pulse is not None:
+            self._pulse.pong(pong, asyncio.get_running_loop().time())
+
+    async def _file_change(self, stamp: tuple[int, ...] | None) -> None:
+        for _ in range(_FILE_POLLS):
+            await self._sleep(_FILE_POLL_S)
+            if _file_stamp(self._settings.model_path) != stamp:
+                return
+
+    def _become(
+        self,
+        state: Literal["starting", "ready", "failed", "off"],
+        detail: str,
+        *,
+        model: ModelIdentity | None = None,
+        pid: int | None = None,
+        load_s: float | None = None,
+    ) -> None:
+        self._status = EngineStatus(
+            state=state,
+            detail=detail,
+            model=model,
+            pid=pid,
+            restarts=self._status.restarts,
+            load_s=load_s,
+        )
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def backoff_s(failures: int) -> float:
+    """How long to wait before the next worker, after `failures` in a row."""
+    return float(min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2 ** min(failures, 16)))
+
+
+def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What of the environment a worker needs: it sees no key, whatever the variable's name."""
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if name in _ENVIRONMENT_KEPT or name.startswith(_ENVIRONMENT_KEPT_PREFIXES)
+    }
+    return {"GOMP_SPINCOUNT": _SPIN_COUNT, **kept}
+
+
+def _aftermath(end: _End) -> tuple[Literal["starting", "failed"], str]:
+    """A worker that served is simply replaced; one that never did is a failure, retried."""
+    if end.served_s is None:
+        return "failed", end.reason
+    return "starting", f"the worker was lost ({end.reason}); another one is being started"
+
+
+def _file_stamp(path: str) -> tuple[int, ...] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino

@@ -1,0 +1,129 @@
+"""The intake thread: a request as the parent sent it -> a request as the model takes it."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Literal
+
+from fallback.core.conversation import Conversation
+from fallback.core.errors import BadRequest, EngineBusy, EngineError, FallbackError
+from fallback.core.fit import Fitted, fit
+from fallback.core.ports import GenerateRequest
+from fallback.local import wire
+from fallback.local.worker.channel import Channel
+from fallback.local.worker.constraint import Constraint
+from fallback.local.worker.desk import Desk, Errand
+from fallback.local.worker.llama import Model
+from fallback.local.worker.prepared import Prepared
+from fallback.local.worker.sampling import settings_for
+from fallback.local.worker.template import ChatTemplate
+
+
+class Intake:
+    """Renders, fits and tokenizes for one model and a context of `context_tokens` a request."""
+
+    def __init__(self, model: Model, context_tokens: int) -> None:
+        self._model = model
+        self._template = ChatTemplate(model.chat_template, bos=model.bos, eos=model.eos)
+        self._context_tokens = context_tokens
+
+    def run(self, desk: Desk, channel: Channel) -> None:
+        """Serve for ever."""
+        while True:
+            errand = desk.errands.get()
+            if desk.wants(errand.id):
+                self._serve(errand, desk, channel)
+            desk.worked()
+
+    def count(self, conversation: Conversation) -> int:
+        """Tokens of the whole conversation as this model's template renders it."""
+        return len(self._tokens(conversation))
+
+    def prepare(self, id: int, request: GenerateRequest) -> Prepared:
+        """Fit and tokenize. Raises `BadRequest` for an unusable grammar, `EngineError` where
+        no room is left for an answer."""
+        sampling = request.conversation.sampling
+        prefix = self._model.tokenize_text(request.prefix)
+        wanted = max(1, min(sampling.max_tokens or request.max_tokens, request.max_tokens))
+        fitted = self._fit(request, wanted, self._context_tokens - len(prefix))
+        prompt = self._tokens(fitted.conversation)
+        limit = min(wanted, self._context_tokens - len(prompt) - len(prefix))
+        if limit < 1:
+            raise EngineError(
+                f"the prompt takes {len(prompt)} tokens and the answer so far {len(prefix)}:"
+                f" none of the model's {self._context_tokens} are left"
+            )
+        constraint = self._constrain(request, prefix)
+        forced = constraint.take_forced(limit) if constraint else ()
+        return Prepared(
+            id=id,
+            tokens=(*prompt, *prefix, *forced),
+            forced=forced,
+            input_tokens=len(prompt),
+            max_output_tokens=limit,
+            priority=request.priority,
+            cuts=fitted.cuts,
+            stops=sampling.stop,
+            sampler=settings_for(sampling),
+            constraint=constraint,
+            ease_limit_tokens=_ease_limit(request, limit),
+            outcome=_outcome(constraint, forced, limit),
+        )
+
+    def _serve(self, errand: Errand, desk: Desk, channel: Channel) -> None:
+        try:
+            if isinstance(errand, wire.Count):
+                tokens = self.count(errand.conversation)
+                channel.send(wire.Counted(id=errand.id, tokens=tokens))
+                desk.forget(errand.id)
+            else:
+                desk.arrivals.put(self.prepare(errand.id, errand.request))
+        except Exception as error:  # noqa: BLE001 - one bad request must not end the worker
+            channel.send(error_reply(errand.id, error))
+            desk.forget(errand.id)
+
+    def _fit(self, request: GenerateRequest, wanted: int, room: int) -> Fitted:
+        # The answer keeps a part of the context, however much the prompt would take.
+        reserve = min(wanted, max(1, room // 4))
+        budget = min(request.prompt_budget_tokens, room - reserve)
+        return fit(request.conversation, budget, self.count)
+
+    def _tokens(self, conversation: Conversation) -> list[int]:
+        return self._model.tokenize_prompt(self._template.render(conversation))
+
+    def _constrain(self, request: GenerateRequest, prefix: list[int]) -> Constraint | None:
+        if request.grammar is None:
+            return None
+        constraint = self._model.constrain(request.grammar)
+        constraint.accept_prefix(prefix)
+        return constraint
+
+
+def error_reply(id: int, error: Exception) -> wire.Error:
+    """The reply that says whose fault it is; a surprise is also written to the log."""
+    if not isinstance(error, FallbackError):
+        traceback.print_exception(error)
+        return wire.Error(id=id, kind="failed", message=f"the local model failed: {error!r}")
+    return wire.Error(id=id, kind=_kind(error), message=error.message)
+
+
+def _kind(error: FallbackError) -> wire.ErrorKind:
+    if isinstance(error, BadRequest):
+        return "bad_request"
+    return "busy" if isinstance(error, EngineBusy) else "failed"
+
+
+def _ease_limit(request: GenerateRequest, limit: int) -> int | None:
+    """The limit to ease the model towards: only one that the client did not set, and never
+    under a grammar, which alone knows where its text may end."""
+    client = request.conversation.sampling.max_tokens
+    ours = client is None or limit < client
+    return limit if ours and request.grammar is None else None
+
+
+def _outcome(
+    constraint: Constraint | None, forced: tuple[int, ...], limit: int
+) -> Literal["end", "max_tokens"] | None:
+    if constraint is not None and constraint.finished:
+        return "end"
+    return "max_tokens" if len(forced) >= limit else None

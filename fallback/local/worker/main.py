@@ -1,0 +1,118 @@
+"""The worker's story: hear the settings, verify and load the model, say so, then serve.
+
+Three threads (see `desk.py`). The reader starts before the load, so that a parent that goes
+away in the middle of it takes this process along.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fallback.core.errors import EngineError
+from fallback.local import wire
+from fallback.local.settings import WorkerSettings
+from fallback.local.worker.channel import Channel
+from fallback.local.worker.desk import Desk
+from fallback.local.worker.modelfile import ModelFileError, verify
+from fallback.local.worker.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from fallback.local.worker.llama import Llama, Model
+
+_BAD_PROTOCOL = 76
+# Requests between the reader and the scheduler; the scheduler's own queue comes after them.
+_INTAKE_LIMIT = 64
+
+
+def main() -> int:
+    """Serve one parent until it goes away; the exit status where it does not come to that."""
+    began = time.monotonic()
+    channel = Channel.take_stdio()
+    messages = channel.messages()
+    first = next(messages, None)
+    if not isinstance(first, wire.Start):
+        print("the worker is started by `fallback serve`, not by hand", file=sys.stderr)  # noqa: T201
+        return _BAD_PROTOCOL
+    settings = first.settings
+    desk = Desk(settings.slots + settings.queue_limit + _INTAKE_LIMIT)
+    _start_thread("reader", _read, messages, desk, channel)
+    try:
+        model, llama = _load(settings)
+        _serve(settings, desk, channel, model, llama, began)
+    except ModelFileError as error:
+        channel.send(wire.Failed(kind="model_file", message=str(error)))
+    except EngineError as error:
+        channel.send(wire.Failed(kind="engine", message=str(error)))
+    return 1
+
+
+def _load(settings: WorkerSettings) -> tuple[Model, Llama]:
+    path = Path(settings.model_path)
+    cache_dir = Path(settings.cache_dir) if settings.cache_dir else None
+    sha256 = verify(path, settings.model_sha256, cache_dir)
+    # Only a verified file is worth the 0.3 s of these imports, and a bad one is told at once.
+    from fallback.local.worker.llama import Llama, Model
+
+    model = Model(path, sha256=sha256)
+    return model, Llama(model, settings)
+
+
+def _serve(
+    settings: WorkerSettings,
+    desk: Desk,
+    channel: Channel,
+    model: Model,
+    llama: Llama,
+    began: float,
+) -> None:
+    from fallback.local.worker.decoder import Decoder
+    from fallback.local.worker.intake import Intake
+
+    context_tokens = min(llama.context_tokens, model.train_context_tokens)
+    intake = Intake(model, context_tokens)
+    scheduler = Scheduler(
+        slots=settings.slots,
+        context_tokens=llama.context_tokens,
+        batch_tokens=settings.batch_tokens,
+        mixed_batch_tokens=settings.mixed_batch_tokens,
+        queue_limit=settings.queue_limit,
+    )
+    _start_thread("intake", intake.run, desk, channel)
+    identity = model.identity(settings, context_tokens)
+    channel.send(wire.Ready(model=identity, load_s=time.monotonic() - began))
+    _start_thread("grammars", model.prepare_grammars)
+    Decoder(desk, channel, model, llama, scheduler, time.monotonic).run()
+
+
+def _read(messages: Iterator[wire.ToWorker], desk: Desk, channel: Channel) -> None:
+    """The reader thread: ends the process when the parent has no more to say."""
+    try:
+        for message in messages:
+            _hear(message, desk, channel)
+    except wire.ProtocolError:
+        traceback.print_exc()
+        os._exit(_BAD_PROTOCOL)
+    os._exit(0)
+
+
+def _hear(message: wire.ToWorker, desk: Desk, channel: Channel) -> None:
+    if isinstance(message, wire.Ping):
+        channel.send(desk.pong())
+    elif isinstance(message, wire.Cancel):
+        desk.cancel(message)
+    elif isinstance(message, wire.Start):
+        raise wire.ProtocolError("a second Start")
+    elif not desk.take(message):
+        busy = "too many requests wait for the local model; try again soon"
+        channel.send(wire.Error(id=message.id, kind="busy", message=busy))
+
+
+def _start_thread(name: str, target: Callable[..., object], *arguments: object) -> None:
+    threading.Thread(target=target, args=arguments, name=name, daemon=True).start()

@@ -1,0 +1,45 @@
+"""A request made ready for the model: everything decided, nothing computed yet."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from fallback.core.answer import Cut
+from fallback.local.worker.constraint import Constraint
+from fallback.local.worker.sampling import SamplerSettings
+from fallback.local.worker.scheduler import Job
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """`tokens` are prompt, prefix and, last, what the grammar forces before the first choice.
+
+    `input_tokens` counts the prompt alone. `ease_limit_tokens` is set where the limit in force
+    is ours: the model is eased to its end before it. `outcome` is set where no choice is left
+    to the model: the answer is over as it stands.
+    """
+
+    id: int
+    tokens: tuple[int, ...]
+    forced: tuple[int, ...]
+    input_tokens: int
+    max_output_tokens: int
+    priority: int
+    cuts: tuple[Cut, ...]
+    stops: tuple[str, ...]
+    sampler: SamplerSettings
+    constraint: Constraint | None = None
+    ease_limit_tokens: int | None = None
+    outcome: Literal["end", "max_tokens"] | None = None
+
+    @property
+    def job(self) -> Job:
+        """What the scheduler needs to know."""
+        return Job(
+            id=self.id,
+            prompt_tokens=len(self.tokens),
+            max_output_tokens=self.max_output_tokens,
+            output_tokens=len(self.forced),
+            priority=self.priority,
+        )

@@ -1,0 +1,58 @@
+"""How to sample: the client's wishes over defaults that suit a small model. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fallback.core.conversation import Sampling
+
+TEMPERATURE = 0.7
+TOP_K = 40
+TOP_P = 0.95
+MIN_P = 0.05
+# A model of 135M parameters repeats itself without end where nothing holds it back.
+REPEAT_PENALTY = 1.1
+PENALTY_TOKENS = 64
+
+_EASE_FROM = 0.75
+_EASE_LOGITS = 12.0
+
+
+class SamplerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The samplers' numbers. `temperature` 0 is greedy; `seed` None is a random one (32 bits)."""
+
+    temperature: float = TEMPERATURE
+    top_k: int = TOP_K
+    top_p: float = TOP_P
+    min_p: float = MIN_P
+    repeat_penalty: float = REPEAT_PENALTY
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    seed: int | None = None
+
+
+def settings_for(sampling: Sampling) -> SamplerSettings:
+    """What the client asked for, out of range values brought into range."""
+    return SamplerSettings(
+        temperature=max(0.0, _or(sampling.temperature, TEMPERATURE)),
+        # A top-k is always there: a top-p over the whole vocabulary costs milliseconds a token.
+        top_k=sampling.top_k if sampling.top_k is not None and sampling.top_k > 0 else TOP_K,
+        top_p=min(1.0, max(0.0, _or(sampling.top_p, TOP_P))),
+        frequency_penalty=_or(sampling.frequency_penalty, 0.0),
+        presence_penalty=_or(sampling.presence_penalty, 0.0),
+        seed=None if sampling.seed is None else sampling.seed & 0xFFFFFFFF,
+    )
+
+
+def end_bias(output_tokens: int, limit_tokens: int) -> float:
+    """Logits to add to the end-of-turn tokens, so that an answer ends inside our own limit.
+
+    Zero for the first three quarters, growing from there. A client that did not set the limit
+    reads `max_tokens` as a broken answer: Claude Code resumes three times and then fails.
+    """
+    spent = output_tokens / limit_tokens
+    return max(0.0, (spent - _EASE_FROM) / (1.0 - _EASE_FROM)) * _EASE_LOGITS
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
