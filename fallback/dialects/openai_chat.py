@@ -30,7 +30,7 @@ class OpenAIChat(OpenAICommon):
     """OpenAI Chat Completions."""
 
     name = "openai-chat"
-    watch = re.compile(rb'"finish_reason"\s*:\s*"|\[DONE\]|"error"|event: ?error')
+    watch = re.compile(rb'_reason"\s*:\s*"|\[DONE\]|error')
     terminal = DONE
 
     def decode(self, body: bytes) -> tuple[Conversation, Mapping[str, Any]]:

@@ -23,7 +23,10 @@ _MODES = ("none", "auto", "required")
 
 
 def echoed(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a response that only repeat the request, or the API's defaults."""
+    """The fields of a response that only repeat the request, or the API's defaults.
+
+    `store` is always false: no answer of ours can be fetched or referred to later.
+    """
     return {
         "background": False,
         "instructions": optional_string(request.get("instructions")),
@@ -33,7 +36,7 @@ def echoed(request: Mapping[str, Any]) -> dict[str, Any]:
         "previous_response_id": optional_string(request.get("previous_response_id")),
         "prompt_cache_key": optional_string(request.get("prompt_cache_key")),
         "reasoning": _texts(mapping(request.get("reasoning"))),
-        "store": boolean(request.get("store"), True),
+        "store": False,
         "temperature": number(request.get("temperature")),
         "text": mapping(request.get("text")) or {"format": {"type": "text"}},
         "tool_choice": _tool_choice(request.get("tool_choice")),
