@@ -74,8 +74,6 @@ def test_odd_streams(cloud: StandIn, service: Fallback, ask: asks.Ask, fault: fa
 
 
 TARGETS = (
-    "/",
-    "/?",
     "/v1/files/a%2Fb%20c/content",
     "//double//slashes/",
     "/v1/messages/batches/msgbatch_1/results?a=b&a=c&empty=&flag",
@@ -99,10 +97,17 @@ def test_methods(cloud: StandIn, service: Fallback, method: str) -> None:
     _both(cloud, service, method, "/v1/anything", asks.KEYS, b'{"x":1}')
 
 
-@pytest.mark.parametrize("target", ["/", "/v1/models", "/api/hello"])
+@pytest.mark.parametrize("target", ["/v1/models", "/api/hello", "/some/file"])
 def test_head(cloud: StandIn, service: Fallback, target: str) -> None:
     """HEAD has the headers of the answer and no body."""
     _both(cloud, service, "HEAD", target)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_root_says_that_the_service_runs(cloud: StandIn, service: Fallback, method: str) -> None:
+    """Clients look at `/` to see whether anyone is there: we answer that ourselves."""
+    assert raw_http.send(service.url, method, "/").status == 200
+    assert cloud.requests == []
 
 
 def test_duplicate_headers(cloud: StandIn, service: Fallback) -> None:
