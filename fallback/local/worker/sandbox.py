@@ -1,8 +1,8 @@
 """Jinja for chat templates: code from a model file, which may be malicious or wrong.
 
 What the sandbox of Jinja leaves open is closed here: loops and macros draw on one budget, so
-that none is endless, and repetition and powers cannot fill the memory in one step. What a
-string method can still waste ends with the worker process, never with the proxy.
+that none is endless, and repetition and powers cannot fill the memory in one step. What strings
+can still waste ends with the worker process, never with the proxy.
 
 The names and filters are those that Hugging Face gives its templates.
 Source: https://huggingface.co/docs/transformers/chat_templating_writing
@@ -25,7 +25,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 MAX_STEPS = 1_000_000  # items of loops; about 0.1 s
 STEPS_A_CALL = 50  # a macro's call takes that much longer than a loop's item
 MAX_OUTPUT_CHARS = 64 * 1024 * 1024
-MAX_REPEATED = 100_000
+MAX_REPEATED = 100_000  # characters or items
+MAX_NUMBER_BITS = 4096
 
 
 class _Generation(Extension):
@@ -96,9 +97,11 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         return found
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Numbers multiply freely; nothing is repeated or raised beyond a bound."""
-        if operator == "**" and abs(right) > 64:
-            raise SecurityError("the power is too high")
+        """Multiply and raise, but nothing to a size that takes long or fills the memory."""
+        if isinstance(left, int) and isinstance(right, int):
+            factor = abs(right) if operator == "**" else 1
+            if left.bit_length() * factor + right.bit_length() > MAX_NUMBER_BITS:
+                raise SecurityError("the number is too large")
         for repeated, times in ((left, right), (right, left)):
             if isinstance(repeated, str | list | tuple) and len(repeated) * times > MAX_REPEATED:
                 raise SecurityError("the repetition is too long")
