@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 from hypothesis import strategies as st
 
@@ -54,6 +55,7 @@ STRUCTURED: list[AnswerEvent] = [
     finished(),
 ]
 
+_REASONS: tuple[StopReason, ...] = ("end", "stop_sequence", "tool_calls", "max_tokens")
 _characters = st.characters(codec="utf-8")
 _texts = st.text(_characters, min_size=1, max_size=12)
 _arguments = st.dictionaries(
@@ -64,7 +66,7 @@ _arguments = st.dictionaries(
 def pieces(text: str, cuts: list[int]) -> list[str]:
     """`text` cut at the given places, without empty pieces."""
     places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
-    return [text[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(places)]
 
 
 @st.composite
@@ -94,7 +96,7 @@ def answers(draw: st.DrawFn) -> list[AnswerEvent]:
         output_tokens=draw(st.integers(0, 10_000)),
         cached_tokens=draw(st.integers(0, input_tokens)),
     )
-    reason = draw(st.sampled_from(["end", "stop_sequence", "tool_calls", "max_tokens"]))
+    reason = draw(st.sampled_from(_REASONS))
     last = Finished(
         reason=reason, usage=usage, stop_sequence="END" if reason == "stop_sequence" else None
     )

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from answers import CUT, EMPTY, MIXED, STOPPED, STRUCTURED, TEXT, answers, visible_text
 from anthropic import APIStatusError
 from anthropic.types import Message
-from answers import CUT, EMPTY, MIXED, STOPPED, STRUCTURED, TEXT, answers, visible_text
 from dialect_sdk import ANTHROPIC, USER, context, serve, serve_json, stream_bytes
 from hypothesis import given, settings
 from pydantic import BaseModel
@@ -119,9 +119,11 @@ def test_a_break_in_mid_stream_raises_in_the_client() -> None:
     encoder = DIALECT.stream_encoder(context())
     begun = b"".join(map(encoder.encode, TEXT[:2]))
     serve(begun + encoder.error("the model died", code="local_engine_failed"))
-    with pytest.raises(APIStatusError, match="the model died"):
-        with ANTHROPIC.messages.stream(**ASKED) as stream:
-            stream.get_final_message()
+    with (
+        pytest.raises(APIStatusError, match="the model died"),
+        ANTHROPIC.messages.stream(**ASKED) as stream,
+    ):
+        stream.get_final_message()
 
 
 def test_a_busy_engine_reads_as_overloaded() -> None:

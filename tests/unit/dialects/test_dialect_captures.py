@@ -1,4 +1,4 @@
-"""Every captured request of a real client decodes into a sensible conversation.
+"""Every captured request of a real client is understood, and its answer is valid.
 
 The captures lie beside the checkout; where they are missing, the shapes they hold are still
 covered by the decoders' own tests.
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from answers import MIXED
+from dialect_sdk import ANTHROPIC, OPENAI, USER, context, serve, serve_json, stream_bytes
 
 from fallback.core.conversation import Conversation, Text, ToolCall, ToolResult
 from fallback.dialects import DIALECTS
@@ -105,3 +107,24 @@ def test_each_tool_result_has_its_call(name: str, body: dict[str, Any]) -> None:
             elif isinstance(part, ToolResult):
                 assert turn.role == "user"
                 assert part.call_id in calls
+
+
+@pytest.mark.parametrize(("name", "body"), captured())
+def test_the_answer_is_valid(name: str, body: dict[str, Any]) -> None:
+    """The SDK's types accept the answer, streamed and whole, with all that it echoes."""
+    serve(stream_bytes(name, MIXED, body))
+    ask(name, stream=True)
+    serve_json(DIALECTS[name].encode_whole(context(body), MIXED))
+    ask(name, stream=False)
+
+
+def ask(name: str, *, stream: bool) -> None:
+    if name == "anthropic":
+        answer: Any = ANTHROPIC.messages.create(
+            model="m", max_tokens=1, messages=USER, stream=stream
+        )
+    elif name == "openai-chat":
+        answer = OPENAI.chat.completions.create(model="m", messages=USER, stream=stream)
+    else:
+        answer = OPENAI.responses.create(model="m", input="hi", stream=stream)
+    assert list(answer)
