@@ -100,26 +100,24 @@ class Live:
         return self._watch is not None and self._decoder is None
 
     async def _pump(self, send: Send) -> Outcome:
-        attempt, read, stall_s = self._attempt, self._response.read, self._attempt.stall_s
-        while True:
+        read, stall_s = self._response.read, self._attempt.stall_s
+        while self._watch is None or self._watch.error is None:
             try:
                 async with asyncio.timeout(stall_s):
                     chunk = await read()
-            except TransportError as error:
-                return await self._break(error.failure, str(error))
-            except TimeoutError:
-                return await self._break(Failure.STALL, f"no byte for {stall_s:g} s")
-            if not chunk:
-                return await self._end(send)
-            try:
+                if not chunk:
+                    return await self._end(send)
                 out = self._look(chunk)
+            except TransportError as error:
+                return self._break(error.failure, str(error))
+            except TimeoutError:
+                return self._break(Failure.STALL, f"no byte for {stall_s:g} s")
             except DecodingError as error:
-                return await self._break(Failure.ENCODING, str(error))
+                return self._break(Failure.ENCODING, str(error))
             if out:
                 await send(out)
-            if self._watch is not None and self._watch.error is not None:
-                self.broken = True
-                return attempt.failed("stream", Failure.ERROR_EVENT, error=self._watch.error)
+        self.broken = True
+        return self._attempt.failed("stream", Failure.ERROR_EVENT, error=self._watch.error)
 
     def _look(self, chunk: bytes) -> bytes:
         """The bytes to forward now: whole events, or all of a stream that is compressed."""
@@ -139,9 +137,9 @@ class Live:
             # several clients take its absence for an error or for silence.
             await send(self._attempt.terminal)
             return self._attempt.succeeded(self.status)
-        return await self._break(Failure.TRUNCATED, "the stream ended without its last event")
+        return self._break(Failure.TRUNCATED, "the stream ended without its last event")
 
-    async def _break(self, failure: Failure, detail: str) -> Outcome:
+    def _break(self, failure: Failure, detail: str) -> Outcome:
         if self._watch is not None and self._watch.ended:
             return self._attempt.succeeded(self.status)
         self.broken = True

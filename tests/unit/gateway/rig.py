@@ -1,0 +1,133 @@
+"""The whole gateway with scripted ends: a cloud, an engine and a client that plays no tricks."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterable, Sequence
+from typing import Any
+
+from fallback.core.health import Board, Evidence, HealthSettings
+from fallback.core.policy import Deadlines
+from fallback.core.provenance import Headers
+from fallback.core.record import FinishedRequest
+from fallback.core.routing import Router
+from fallback.dialects import DIALECTS
+from fallback.gateway import Gateway, GatewaySettings
+from fallback.local.mock import ScriptedEngine
+from fallback.tiers.cloud import CloudTier
+from fallback.tiers.local import LocalLimits, LocalTier
+from fallback.upstream.mock import Answerer, Script, ScriptedTransport
+from fallback.upstream.transport import UpstreamConfig
+
+PATHS = {
+    "anthropic": "/v1/messages",
+    "openai-chat": "/v1/chat/completions",
+    "openai-responses": "/v1/responses",
+}
+LIMITS = LocalLimits(
+    max_output_tokens=64, max_prompt_tokens=512, ready_timeout_s=1.0, keepalive_s=5.0
+)
+
+
+def body(dialect: str, *, stream: bool) -> bytes:
+    """A small request in a dialect."""
+    said = [{"role": "user", "content": "Is anybody there?"}]
+    fields: dict[str, Any] = {"model": "cloud-model", "stream": stream}
+    if dialect == "openai-responses":
+        return json.dumps({**fields, "input": said}).encode()
+    return json.dumps({**fields, "messages": said, "max_tokens": 50}).encode()
+
+
+class Client:
+    """Satisfies `gateway.Exchange` and keeps what it was sent."""
+
+    def __init__(
+        self,
+        path: str = "/v1/messages",
+        sent: bytes = b"",
+        *,
+        method: str = "POST",
+        headers: Headers | None = None,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = b""
+        self.headers: Headers = headers or [(b"content-type", b"application/json")]
+        self.status: int | None = None
+        self.got_headers: Headers = []
+        self.got = b""
+        self.finishes = 0
+        self._sent = sent
+
+    async def body(self, limit_bytes: int) -> bytes | AsyncIterable[bytes]:
+        return self._sent
+
+    async def start(self, status: int, headers: Headers) -> None:
+        assert self.status is None, "an answer starts once"
+        self.status, self.got_headers = status, headers
+
+    async def send(self, chunk: bytes) -> None:
+        assert self.status is not None
+        assert self.finishes == 0
+        self.got += chunk
+
+    async def finish(self, chunk: bytes = b"") -> None:
+        await self.send(chunk)
+        self.finishes += 1
+
+    def header(self, name: str) -> str | None:
+        values = [value for key, value in self.got_headers if key == name.encode()]
+        return values[-1].decode() if values else None
+
+    @property
+    def tier(self) -> str:
+        told = self.header("llm-provenance")
+        assert told is not None, "every answer carries provenance"
+        return told.removeprefix("tier=").partition(",")[0]
+
+
+class Rig:
+    """A gateway in virtual time; `records` are what its observers heard."""
+
+    def __init__(
+        self,
+        cloud: Answerer | Sequence[Script],
+        engine: ScriptedEngine | None = None,
+        *,
+        local: bool = True,
+        deadlines: Deadlines | None = None,
+    ) -> None:
+        self.transport = ScriptedTransport(cloud)
+        self.engine = engine or ScriptedEngine()
+        self.records: list[FinishedRequest] = []
+        clock = asyncio.get_running_loop().time
+        upstreams = {
+            name: UpstreamConfig(name=name, family=name, base_url=f"https://{name}.test")
+            for name in ("anthropic", "openai")
+        }
+        self.board = Board(upstreams, HealthSettings(), now=clock())
+        counter = itertools.count()
+        self._gateway = Gateway(
+            GatewaySettings(proxy="fallback", max_body_bytes=1 << 20, local=local),
+            Router({"anthropic": "anthropic", "openai": "openai"}),
+            DIALECTS,
+            self.board,
+            CloudTier(self.transport, upstreams, DIALECTS, deadlines or Deadlines(), clock=clock),
+            LocalTier(self.engine, LIMITS, clock=clock),
+            clock=clock,
+            token=lambda: f"{next(counter):020x}",
+            observe=self.records.append,
+        )
+
+    def take_down(self, upstream: str) -> None:
+        """As after an outage's first requests."""
+        now = asyncio.get_running_loop().time()
+        for _ in range(3):
+            evidence = Evidence(source="request", weight=3.0, summary="unreachable-refused")
+            self.board.record(upstream, evidence, now)
+
+    async def ask(self, client: Client) -> Client:
+        await self._gateway.handle(client)
+        return client
