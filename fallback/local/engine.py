@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 from fallback.core.conversation import Conversation
@@ -56,7 +56,7 @@ class LocalEngine:
         assert model is not None
         return model
 
-    async def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[EngineEvent, None]:
         """Yield the answer's events; a lost worker is followed by another, unseen.
 
         Closing the iterator cancels the request at once. Raises `EngineNotReady`, `EngineBusy`,

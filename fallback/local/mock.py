@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeAlias
 
 import msgspec
@@ -98,7 +98,7 @@ class ScriptedEngine:
             raise EngineNotReady(self.not_ready)
         return self._model
 
-    async def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[EngineEvent, None]:
         """Play the next script."""
         await self.ready(0)
         script = self._scripts[min(len(self.requests), len(self._scripts) - 1)]
@@ -115,7 +115,7 @@ class ScriptedEngine:
         return self._counts
 
 
-async def _play(script: Script) -> AsyncIterator[EngineEvent]:
+async def _play(script: Script) -> AsyncGenerator[EngineEvent, None]:
     acts = list(script.acts)
     while script.early and acts and not isinstance(acts[0], Say):
         await _wait_or_fail(acts.pop(0))

@@ -32,6 +32,7 @@ WORKER_COMMAND = (sys.executable, "-P", "-m", "fallback.local.worker")
 _BACKOFF_FIRST_S = 0.1
 _BACKOFF_MAX_S = 30.0
 _HEALTHY_S = 60.0
+_PATIENCE = 3
 _FILE_POLL_S = 1.0
 _FILE_POLLS = 300
 
@@ -50,11 +51,11 @@ _ENVIRONMENT_KEPT_PREFIXES = ("LC_", "OMP_", "GOMP_", "GGML_")
 
 
 class _End(msgspec.Struct, frozen=True, kw_only=True):
-    """How one worker's life went. `served_s` is None if it never got ready."""
+    """How one worker's life went, and how long it served."""
 
     reason: str
     bad_file: bool = False
-    served_s: float | None = None
+    served_s: float = 0.0
 
 
 class Supervisor:
@@ -130,8 +131,8 @@ class Supervisor:
                 self._become("failed", end.reason)
                 await self._file_change(stamp)
             else:
-                failures = 0 if (end.served_s or 0.0) >= _HEALTHY_S else failures
-                self._become(*_aftermath(end))
+                failures = 0 if end.served_s >= _HEALTHY_S else failures
+                self._become(*_aftermath(end, failures))
                 await self._sleep(backoff_s(failures))
                 failures += 1
             restarts = self._status.restarts + 1
@@ -151,7 +152,7 @@ class Supervisor:
             self._serve(link, await link.loaded(self._settings.load_timeout_s))
             ready_at = loop.time()
             reason = await self._watch(link)
-            return _End(reason=str(reason), served_s=loop.time() - ready_at)
+            return _End(reason=f"the worker was lost: {reason}", served_s=loop.time() - ready_at)
         except LoadFailed as failure:
             return _End(reason=str(failure), bad_file=failure.kind == "model_file")
         except WorkerLost as lost:
@@ -228,11 +229,12 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {"GOMP_SPINCOUNT": _SPIN_COUNT, **kept}
 
 
-def _aftermath(end: _End) -> tuple[Literal["starting", "failed"], str]:
-    """A worker that served is simply replaced; one that never did is a failure, retried."""
-    if end.served_s is None:
+def _aftermath(end: _End, failures: int) -> tuple[Literal["starting", "failed"], str]:
+    """A lost worker is replaced and requests wait for the next; after `_PATIENCE` in a row that
+    did not serve long, they are told at once, though new ones are still being tried."""
+    if failures >= _PATIENCE:
         return "failed", end.reason
-    return "starting", f"the worker was lost ({end.reason}); another one is being started"
+    return "starting", f"{end.reason}; another worker is being started"
 
 
 def _file_stamp(path: str) -> tuple[int, ...] | None:

@@ -28,6 +28,11 @@ class Constraint:
         """Whether nothing but the end can follow."""
         return self._matcher.is_stopped()
 
+    @property
+    def may_end(self) -> bool:
+        """Whether the output is whole as it stands."""
+        return self._matcher.is_accepting()
+
     def admits(self, token: int) -> bool:
         """Whether the token may come next."""
         return self._matcher.validate_tokens([token]) == 1

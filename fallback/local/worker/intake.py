@@ -114,11 +114,9 @@ def _kind(error: FallbackError) -> wire.ErrorKind:
 
 
 def _ease_limit(request: GenerateRequest, limit: int) -> int | None:
-    """The limit to ease the model towards: only one that the client did not set, and never
-    under a grammar, which alone knows where its text may end."""
+    """The limit to ease the model towards: only one that the client did not set itself."""
     client = request.conversation.sampling.max_tokens
-    ours = client is None or limit < client
-    return limit if ours and request.grammar is None else None
+    return limit if client is None or limit < client else None
 
 
 def _outcome(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import sys
 import threading
 from collections import deque
@@ -35,13 +36,14 @@ from fallback.local.worker.constraint import Constraint
 from fallback.local.worker.cpu import physical_cores
 from fallback.local.worker.modelfile import ModelFileError
 from fallback.local.worker.prepared import Prepared
-from fallback.local.worker.sampling import PENALTY_TOKENS, SamplerSettings, end_bias
+from fallback.local.worker.sampling import PENALTY_TOKENS, SamplerSettings, end_bias, ends_sentence
 from fallback.local.worker.scheduler import Chunk, Plan, Sampled
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 _GGML_LOG_LEVEL_WARN = 3
 _RANDOM_SEED = 0xFFFFFFFF
 _PIECE_BYTES = 128
+_TAIL_TOKENS = 4
 
 
 class Model:
@@ -113,6 +115,12 @@ class Model:
         """The UTF-8 of tokens; special tokens have none, and a character may be cut at an end."""
         return b"".join(self._piece(token, special=False) for token in tokens)
 
+    def closing_tokens(self) -> list[int]:
+        """The tokens that only close a JSON string, object or array."""
+        texts = (bytes(text) for n in (1, 2, 3) for text in itertools.product(b'"]}', repeat=n))
+        closings = (self.tokenize_text(text.decode()) for text in texts)
+        return [tokens[0] for tokens in closings if len(tokens) == 1]
+
     def constrain(self, grammar: Grammar) -> Constraint:
         """Begin a grammar. Raises `BadRequest` if it cannot be compiled."""
         return Constraint(self.prepare_grammars(), grammar)
@@ -174,6 +182,7 @@ class Llama:
         self._batch = _Batch(settings.batch_tokens)
         self._candidates = _Candidates(model.vocabulary_size)
         self._end_tokens = np.array(model.end_tokens, dtype=np.intp)
+        self._closing_tokens = np.array(model.closing_tokens(), dtype=np.intp)
         self._sequences: dict[int, _Sequence] = {}
         self._context = llama_cpp.llama_init_from_model(
             model.pointer, _context_parameters(settings)
@@ -230,15 +239,27 @@ class Llama:
         return Sampled(id=id, tokens=tokens, ended=ended or sequence.complete)
 
     def _choose(self, sequence: _Sequence) -> int:
-        if bias := sequence.end_bias:
-            self._candidates.bias(self._end_tokens, bias)
+        self._ease(sequence)
         token = self._candidates.draw(sequence.chain)
         constraint = sequence.constraint
         if constraint is None or constraint.admits(token):
             return token
         self._candidates.reload()
+        self._ease(sequence)
         self._candidates.keep(constraint.mask())
         return self._candidates.draw(sequence.chain)
+
+    def _ease(self, sequence: _Sequence) -> None:
+        """Push an answer that comes near its limit towards its end: the end itself where a
+        sentence is over, what closes strings and brackets where the grammar wants more."""
+        if not sequence.may_end:
+            self._candidates.bias(self._closing_tokens, sequence.closing_bias)
+        elif (bias := sequence.end_bias) and self._ends_sentence(sequence):
+            self._candidates.bias(self._end_tokens, bias)
+
+    def _ends_sentence(self, sequence: _Sequence) -> bool:
+        tail = self._model.text_bytes(sequence.tokens[-_TAIL_TOKENS:])
+        return ends_sentence(tail.decode(errors="replace"))
 
 
 class _Sequence:
@@ -255,8 +276,16 @@ class _Sequence:
         self._ease_limit = prepared.ease_limit_tokens
 
     @property
+    def may_end(self) -> bool:
+        return self.constraint is None or self.constraint.may_end
+
+    @property
     def end_bias(self) -> float:
         return 0.0 if self._ease_limit is None else end_bias(self._output, self._ease_limit)
+
+    @property
+    def closing_bias(self) -> float:
+        return end_bias(self._output, self._limit)
 
     def append(self, token: int) -> tuple[int, ...]:
         """Take a chosen token, and what the grammar forces after it: all are new output."""
@@ -338,7 +367,8 @@ class _Candidates:
         self._array["logit"] = self._logits
 
     def bias(self, tokens: npt.NDArray[np.intp], logits: float) -> None:
-        self._array["logit"][tokens] += logits
+        if logits:
+            self._array["logit"][tokens] += logits
 
     def keep(self, mask: npt.NDArray[np.bool_]) -> None:
         self._array["logit"][~mask[: len(self._ids)]] = -np.inf

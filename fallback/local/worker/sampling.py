@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from fallback.core.conversation import Sampling
@@ -15,7 +17,8 @@ REPEAT_PENALTY = 1.1
 PENALTY_TOKENS = 64
 
 _EASE_FROM = 0.75
-_EASE_LOGITS = 12.0
+_EASE_LOGITS = 20.0
+_SENTENCE_END = re.compile(r"(?:[^\W\d_]|[)\"'”])[.!?…]+[)\"'”*`]*\s*\Z|[。！？]\s*\Z|\n\s*\Z")  # noqa: RUF001
 
 
 class SamplerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,13 +48,19 @@ def settings_for(sampling: Sampling) -> SamplerSettings:
 
 
 def end_bias(output_tokens: int, limit_tokens: int) -> float:
-    """Logits to add to the end-of-turn tokens, so that an answer ends inside our own limit.
+    """Logits to add to what ends an answer, so that it ends inside its limit.
 
     Zero for the first three quarters, growing from there. A client that did not set the limit
-    reads `max_tokens` as a broken answer: Claude Code resumes three times and then fails.
+    reads `max_tokens` as a broken answer (Claude Code resumes three times and then fails), and
+    JSON that is cut short is worth nothing to anybody.
     """
     spent = output_tokens / limit_tokens
     return max(0.0, (spent - _EASE_FROM) / (1.0 - _EASE_FROM)) * _EASE_LOGITS
+
+
+def ends_sentence(text: str) -> bool:
+    """Whether an answer that stopped after `text` would not seem broken off."""
+    return _SENTENCE_END.search(text) is not None
 
 
 def _or(value: float | None, default: float) -> float:
