@@ -48,9 +48,11 @@ class ResponsesStream:
     """Writes one answer as server-sent events, numbered from 0.
 
     The provenance is on the first event and on the last; in between it would only repeat.
+    `response` is the whole response, empty until `Finished` is encoded.
     """
 
     def __init__(self, context: AnswerContext) -> None:
+        self.response: dict[str, Any] = {}
         self._context = context
         self._base = {**_head(context), **echoed(context.request)}
         self._stepper = BlockStepper()
@@ -79,8 +81,7 @@ class ResponsesStream:
             ("response.failed", {"response": {**self._base, "output": self._output, **failed}})
         )
 
-    def response(self, finished: Finished) -> dict[str, Any]:
-        """The whole response, once all other events are encoded."""
+    def _final(self, finished: Finished) -> dict[str, Any]:
         cut = finished.reason == "max_tokens"
         return {
             **self._base,
@@ -118,8 +119,8 @@ class ResponsesStream:
             case ToolCallEnded():
                 yield from self._end_call()
             case Finished():
-                response = self.response(step)
-                yield f"response.{response['status']}", {"response": response}
+                self.response = self._final(step)
+                yield f"response.{self.response['status']}", {"response": self.response}
 
     def _add(self, item: dict[str, Any]) -> Named:
         self._open, self._pieces = item, []
@@ -169,9 +170,7 @@ def whole(context: AnswerContext, events: Iterable[AnswerEvent]) -> bytes:
     stream = ResponsesStream(context)
     for event in events:
         stream.encode(event)
-        if isinstance(event, Finished):
-            return dump(stream.response(event))
-    raise ValueError("an answer without its `Finished` event is not whole")
+    return dump(stream.response)
 
 
 def _head(context: AnswerContext) -> dict[str, Any]:

@@ -59,10 +59,11 @@ def context(request: dict[str, Any] | None = None) -> AnswerContext:
 def stream_bytes(
     name: str, events: list[AnswerEvent], request: dict[str, Any] | None = None
 ) -> bytes:
-    """The whole stream, with a keep-alive where one is first allowed."""
+    """The whole stream, with a keep-alive wherever one is allowed but at the very end."""
     encoder = DIALECTS[name].stream_encoder(context(request))
-    started = encoder.encode(events[0]) + encoder.keepalive()
-    return started + b"".join(encoder.encode(event) for event in events[1:])
+    *before, last = events
+    waited = b"".join(encoder.encode(event) + encoder.keepalive() for event in before)
+    return waited + encoder.encode(last)
 
 
 def serve(body: bytes, *, content_type: str = "text/event-stream", status: int = 200) -> None:

@@ -111,7 +111,7 @@ def test_the_stream_is_framed_by_role_and_done() -> None:
     """The first chunk gives the role, the last the reason, and then comes `[DONE]`."""
     assert chunks(TEXT)[0]["choices"][0]["delta"]["role"] == "assistant"
     assert [chunk["choices"][0]["finish_reason"] for chunk in chunks(TEXT)][-2:] == [None, "stop"]
-    assert [i for i, chunk in enumerate(chunks(TEXT)) if "provenance" in chunk] == [0, 4]
+    assert [i for i, chunk in enumerate(chunks(TEXT)) if "provenance" in chunk] == [0, 6]
     assert stream_bytes("openai-chat", TEXT).endswith(b"data: [DONE]\n\n")
 
 
