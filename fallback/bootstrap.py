@@ -26,7 +26,8 @@ from fallback.telemetry.log import log_health, log_request
 from fallback.telemetry.recent import Recent
 from fallback.tiers.cloud import CloudTier
 from fallback.tiers.local import LocalLimits, LocalTier
-from fallback.upstream.transport import AiohttpTransport, Transport, UpstreamConfig
+from fallback.upstream.switch import SwitchTransport
+from fallback.upstream.transport import Transport, UpstreamConfig
 from fallback.web.app import AsgiApp, WebApp
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -57,7 +58,7 @@ class Service:
         self._started = self._clock()
         self._recent = Recent()
         self._engine = engine or _engine(settings.local)
-        self._transport = transport or AiohttpTransport(
+        self._transport = transport or SwitchTransport(
             connect_s=settings.deadlines.connect_s,
             max_connections=settings.server.max_connections,
         )

@@ -1,20 +1,17 @@
-"""The narrow interface to the network, and its aiohttp implementation.
+"""The narrow interface to the network.
 
 One exchange of bytes with one fixed upstream: no redirects, no cookies, no decompression, no
-header of our own. Foreign exceptions are translated here, once, by a table.
+header of our own. `direct.py` is the implementation; `proxied.py` the one for upstreams that
+are reached through an HTTP proxy.
 """
 
 from __future__ import annotations
 
 import errno
-import ssl
-from collections.abc import AsyncIterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterable
 from typing import Protocol
 
-import aiohttp
 import msgspec
-from yarl import URL
 
 from fallback.core.outcome import Failure
 from fallback.core.provenance import Headers
@@ -76,7 +73,7 @@ class Transport(Protocol):
     async def aclose(self) -> None: ...
 
 
-_ERRNO = {
+_BY_ERRNO = {
     errno.ECONNREFUSED: Failure.REFUSED,
     errno.ENETUNREACH: Failure.NO_ROUTE,
     errno.EHOSTUNREACH: Failure.NO_ROUTE,
@@ -85,126 +82,7 @@ _ERRNO = {
     errno.EPIPE: Failure.RESET,
 }
 
-# The first class that fits decides; what follows says whether bytes may have been sent.
-_TABLE: tuple[tuple[type[BaseException], Failure | None, bool], ...] = (
-    (aiohttp.ClientConnectorDNSError, Failure.DNS, False),
-    (aiohttp.ClientConnectorCertificateError, Failure.CERTIFICATE, False),
-    (aiohttp.ClientConnectorSSLError, Failure.TLS, False),
-    (aiohttp.ConnectionTimeoutError, Failure.CONNECT_TIMEOUT, False),
-    (aiohttp.ClientHttpProxyError, Failure.PROTOCOL, False),
-    (aiohttp.ClientConnectorError, None, False),
-    (aiohttp.ServerDisconnectedError, Failure.RESET, True),
-    (aiohttp.ClientPayloadError, Failure.TRUNCATED, True),
-    (aiohttp.ClientResponseError, Failure.PROTOCOL, True),
-    (OSError, None, True),
-    (aiohttp.ClientError, Failure.PROTOCOL, True),
-)
 
-
-def translate(error: Exception) -> TransportError:
-    """The `TransportError` for an exception of the HTTP library or the system."""
-    for kind, failure, sent in _TABLE:
-        if isinstance(error, kind):
-            found = failure or _ERRNO.get(getattr(error, "errno", None) or 0)
-            return TransportError(found or Failure.RESET, str(error), sent=sent)
-    raise error
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (aiohttp.ClientError, OSError) as error:
-        raise translate(error) from error
-
-
-class AiohttpTransport:
-    """An aiohttp session for all upstreams. Needs a running event loop from `send` on.
-
-    Limits: `max_connections` at once in all; a response head of 64 KiB.
-    """
-
-    def __init__(self, *, connect_s: float, max_connections: int = 1024) -> None:
-        self._connect_s = connect_s
-        self._max_connections = max_connections
-        self._session: aiohttp.ClientSession | None = None
-        self._tls: dict[str | None, ssl.SSLContext] = {}
-
-    async def send(
-        self,
-        upstream: UpstreamConfig,
-        method: str,
-        target: str,
-        headers: Headers,
-        body: bytes | AsyncIterable[bytes],
-    ) -> TransportResponse:
-        url = URL(upstream.base_url + target, encoded=True)
-        with _translated():
-            try:
-                return await self._request(upstream, method, url, headers, body)
-            except (aiohttp.ServerDisconnectedError, ConnectionResetError):
-                # A pooled connection that the server closed while it lay idle says nothing
-                # about the server: once more, on what the pool (now without it) gives.
-                if not isinstance(body, bytes):
-                    raise
-                return await self._request(upstream, method, url, headers, body)
-
-    async def _request(
-        self,
-        upstream: UpstreamConfig,
-        method: str,
-        url: URL,
-        headers: Headers,
-        body: bytes | AsyncIterable[bytes],
-    ) -> TransportResponse:
-        response = await self._open().request(
-            method,
-            url,
-            headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers],
-            data=body or None,
-            allow_redirects=False,
-            proxy=upstream.proxy,
-            ssl=self._context(upstream) if url.scheme == "https" else True,
-        )
-        return _AiohttpResponse(response)
-
-    async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=60),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-                max_line_size=65536,
-                max_field_size=65536,
-            )
-        return self._session
-
-    def _context(self, upstream: UpstreamConfig) -> ssl.SSLContext:
-        context = self._tls.get(upstream.ca_file)
-        if context is None:
-            context = ssl.create_default_context(cafile=upstream.ca_file)
-            self._tls[upstream.ca_file] = context
-        return context
-
-
-class _AiohttpResponse:
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.status = response.status
-        self.headers: Headers = list(response.raw_headers)
-
-    async def read(self) -> bytes:
-        with _translated():
-            return await self._response.content.readany()
-
-    def close(self) -> None:
-        if self._response.content.is_eof():
-            self._response.release()
-        else:
-            self._response.close()
+def from_os_error(error: OSError) -> Failure:
+    """What an error of the system's means here; a reset, where nothing better is known."""
+    return _BY_ERRNO.get(error.errno or 0, Failure.RESET)
