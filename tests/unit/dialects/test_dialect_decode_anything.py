@@ -50,7 +50,7 @@ def read(name: str, body: bytes) -> tuple[Conversation, Any] | None:
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(body=_bodies | _values)
 def test_any_json_is_survived(name: str, body: Any) -> None:
     """Any JSON is a conversation that can be sent to the worker, or a bad request."""
@@ -63,7 +63,7 @@ def test_any_json_is_survived(name: str, body: Any) -> None:
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(body=_bodies)
 def test_any_request_can_be_answered(name: str, body: dict[str, Any]) -> None:
     """Whatever a request says, the answer that echoes it can be written."""
