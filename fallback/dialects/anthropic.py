@@ -88,7 +88,12 @@ class Anthropic:
 
 
 def _mark(kind: str, event: Mapping[str, Any]) -> Mark:
-    if kind in ("content_block_start", "content_block_delta"):
+    if kind == "content_block_start":
+        # An empty block of text says nothing yet; thinking may well be all there is for minutes.
+        block = mapping(event.get("content_block"))
+        empty = block.get("type") == "text" and not block.get("text")
+        return Mark.PROLOGUE if empty else Mark.CONTENT
+    if kind == "content_block_delta":
         return Mark.CONTENT
     if kind == "message_delta" and mapping(event.get("delta")).get("stop_reason"):
         return Mark.FINISHED

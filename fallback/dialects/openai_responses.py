@@ -9,7 +9,7 @@ from typing import Any
 from fallback.core.answer import AnswerEvent
 from fallback.core.conversation import Conversation
 from fallback.dialects.base import AnswerContext, Mark, StreamEncoder
-from fallback.dialects.jsonvalues import read_object
+from fallback.dialects.jsonvalues import mapping, read_object
 from fallback.dialects.openai_common import OpenAICommon
 from fallback.dialects.openai_responses_decode import conversation
 from fallback.dialects.openai_responses_encode import ResponsesStream, error_event, whole
@@ -45,11 +45,15 @@ class OpenAIResponses(OpenAICommon):
         return mark_event(event, _mark, done=Mark.PROLOGUE)
 
 
-def _mark(kind: str, _event: Mapping[str, Any]) -> Mark:
+def _mark(kind: str, event: Mapping[str, Any]) -> Mark:
     if kind in ("response.completed", "response.incomplete"):
         return Mark.END
     if kind == "response.failed":
         return Mark.ERROR
-    if kind == "response.output_item.added" or kind.endswith(".delta"):
+    if kind == "response.output_item.added":
+        # A message opens empty; reasoning may well be all there is for minutes.
+        opened = mapping(event.get("item")).get("type")
+        return Mark.PROLOGUE if opened == "message" else Mark.CONTENT
+    if kind.endswith(".delta"):
         return Mark.CONTENT
     return Mark.PROLOGUE

@@ -24,10 +24,19 @@ def chunk(finish_reason: str | None = None, **delta: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}
 
 
+def block_start(**block: Any) -> dict[str, Any]:
+    return {"type": "content_block_start", "index": 0, "content_block": block}
+
+
+MESSAGE = {"type": "message", "content": []}
+
 CASES: list[tuple[str, Any, Mark]] = [
     (ANTHROPIC, {"type": "message_start", "message": {}}, Mark.PROLOGUE),
     (ANTHROPIC, {"type": "ping"}, Mark.PROLOGUE),
     (ANTHROPIC, {"type": "content_block_start", "index": 0}, Mark.CONTENT),
+    (ANTHROPIC, block_start(type="text", text=""), Mark.PROLOGUE),
+    (ANTHROPIC, block_start(type="thinking", thinking=""), Mark.CONTENT),
+    (ANTHROPIC, block_start(type="tool_use", name="f"), Mark.CONTENT),
     (ANTHROPIC, {"type": "content_block_delta", "index": 0}, Mark.CONTENT),
     (ANTHROPIC, {"type": "message_delta", "delta": {"stop_reason": None}}, Mark.PROLOGUE),
     (ANTHROPIC, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}, Mark.FINISHED),
@@ -47,6 +56,7 @@ CASES: list[tuple[str, Any, Mark]] = [
     (CHAT, {"type": "x", "error": {"message": "busy"}}, Mark.ERROR),
     (RESPONSES, {"type": "response.created", "response": {"error": None}}, Mark.PROLOGUE),
     (RESPONSES, {"type": "response.output_item.added", "item": {}}, Mark.CONTENT),
+    (RESPONSES, {"type": "response.output_item.added", "item": MESSAGE}, Mark.PROLOGUE),
     (RESPONSES, {"type": "response.output_text.delta", "delta": "a"}, Mark.CONTENT),
     (RESPONSES, {"type": "response.completed", "response": {}}, Mark.END),
     (RESPONSES, {"type": "response.incomplete", "response": {}}, Mark.END),
