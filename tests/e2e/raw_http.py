@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -60,8 +60,14 @@ def send(
     target: str,
     headers: Pairs = (),
     body: bytes | Sequence[bytes] | None = None,
+    *,
+    once: bytes = b"",
+    then: Callable[[], object] = lambda: None,
 ) -> RawAnswer:
-    """One request; a sequence of bytes is uploaded in chunks. Raises only if no head comes."""
+    """One request; a sequence of bytes is uploaded in chunks. Raises only if no head comes.
+
+    `then` is called when the bytes `once` have come, before the rest is read.
+    """
     address = urlsplit(url)
     connection = http.client.HTTPConnection(
         address.hostname or "", address.port, timeout=PATIENCE_S
@@ -71,7 +77,7 @@ def send(
         for name, value in headers:
             connection.putheader(name, value)
         _end_head(connection, body)
-        return _read(connection.getresponse())
+        return _read(connection.getresponse(), once, then)
     finally:
         connection.close()
 
@@ -87,14 +93,17 @@ def _end_head(connection: http.client.HTTPConnection, body: bytes | Sequence[byt
         connection.endheaders(body, encode_chunked=True)
 
 
-def _read(response: http.client.HTTPResponse) -> RawAnswer:
-    whole = True
+def _read(response: http.client.HTTPResponse, once: bytes, then: Callable[[], object]) -> RawAnswer:
+    body, whole = b"", True
     try:
-        body = response.read()
+        while once not in body and (data := response.read1()):
+            body += data
+        then()
+        body += response.read()
     except http.client.IncompleteRead as error:
-        body, whole = error.partial, False
+        body, whole = body + error.partial, False
     except ConnectionError:
-        body, whole = b"", False
+        whole = False
     return RawAnswer(response.status, tuple(response.getheaders()), body, whole)
 
 

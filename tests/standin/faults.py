@@ -1,7 +1,8 @@
 """Ways to fail. A fault is an async function of an `Exchange`; a new one is one function here.
 
 Faults on streams count `content` events: 0 means after the prologue, before any content.
-Faults that wait hold until the client leaves or the test calls `StandIn.release()`.
+Faults that wait hold until the client leaves or the test calls `StandIn.release()`; those with
+`held` do so before they fail, so that a client can be seen to have what came before.
 """
 
 from __future__ import annotations
@@ -90,31 +91,31 @@ def stall(content: int) -> Fault:
     return fault
 
 
-def cut(content: int) -> Fault:
+def cut(content: int, *, held: bool = False) -> Fault:
     """A stream whose connection closes in order, its last chunk missing."""
 
     async def fault(exchange: Exchange) -> None:
-        await _begin(exchange, exchange.answer.prologue + content)
+        await _begin(exchange, exchange.answer.prologue + content, held=held)
         exchange.close()
 
     return fault
 
 
-def reset(content: int) -> Fault:
+def reset(content: int, *, held: bool = False) -> Fault:
     """A stream whose connection is reset."""
 
     async def fault(exchange: Exchange) -> None:
-        await _begin(exchange, exchange.answer.prologue + content)
+        await _begin(exchange, exchange.answer.prologue + content, held=held)
         exchange.reset()
 
     return fault
 
 
-def clean_end(content: int) -> Fault:
+def clean_end(content: int, *, held: bool = False) -> Fault:
     """A stream that ends as HTTP should, without the dialect's terminal event."""
 
     async def fault(exchange: Exchange) -> None:
-        await _begin(exchange, exchange.answer.prologue + content)
+        await _begin(exchange, exchange.answer.prologue + content, held=held)
         await exchange.end()
 
     return fault
@@ -132,23 +133,23 @@ async def cut_before_last_event(exchange: Exchange) -> None:
     exchange.close()
 
 
-def half_event(content: int) -> Fault:
+def half_event(content: int, *, held: bool = False) -> Fault:
     """A stream that ends cleanly in the middle of an event."""
 
     async def fault(exchange: Exchange) -> None:
         at = exchange.answer.prologue + content
-        await _begin(exchange, at)
+        await _begin(exchange, at, held=held)
         await exchange.chunks((exchange.answer.events[at][:17],))
         await exchange.end()
 
     return fault
 
 
-def error_event(content: int) -> Fault:
+def error_event(content: int, *, held: bool = False) -> Fault:
     """The dialect's error event after `content` content events, then a clean end."""
 
     async def fault(exchange: Exchange) -> None:
-        await _begin(exchange, exchange.answer.prologue + content)
+        await _begin(exchange, exchange.answer.prologue + content, held=held)
         await exchange.chunks((exchange.answer.error_event,))
         await exchange.end()
 
@@ -223,6 +224,8 @@ def halved(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
-async def _begin(exchange: Exchange, events: int) -> None:
+async def _begin(exchange: Exchange, events: int, *, held: bool = False) -> None:
     await exchange.head_of_stream(exchange.answer)
     await exchange.chunks(exchange.answer.events[:events])
+    if held:
+        await exchange.hold()
