@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import platformdirs
 
 from fallback import __version__
 from fallback.config import Local, Settings
@@ -49,6 +51,7 @@ class Service:
     def __init__(
         self,
         settings: Settings,
+        environ: Mapping[str, str],
         *,
         transport: Transport | None = None,
         engine: Engine | None = None,
@@ -57,7 +60,7 @@ class Service:
         self._clock = Clock()
         self._started = self._clock()
         self._recent = Recent()
-        self._engine = engine or _engine(settings.local)
+        self._engine = engine or _engine(settings.local, environ)
         self._transport = transport or SwitchTransport(
             connect_s=settings.deadlines.connect_s,
             max_connections=settings.server.max_connections,
@@ -188,7 +191,7 @@ def _limits(local: Local) -> LocalLimits:
     )
 
 
-def _engine(local: Local) -> Engine:
+def _engine(local: Local, environ: Mapping[str, str]) -> Engine:
     if local.mode == "off":
         return EngineOff('switched off: local.mode = "off"')
     model = locate(local.model, models_dir=local.models_dir)
@@ -202,7 +205,9 @@ def _engine(local: Local) -> Engine:
             slots=local.slots,
             threads=local.threads,
             ready_timeout_s=local.ready_timeout_s,
-        )
+            cache_dir=str(platformdirs.user_cache_path("fallback")),
+        ),
+        environment=environ,
     )
 
 

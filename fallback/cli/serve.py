@@ -34,14 +34,12 @@ def serve(
 
     try:
         settings = load(config, os.environ, {"server.host": host, "server.port": port})
-        service = Service(settings)
+        service = Service(settings, os.environ)
     except ConfigError as error:
         typer.echo(f"fallback: {error}", err=True)
         raise typer.Exit(2) from None
-    logging.basicConfig(
-        level=settings.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("uvicorn").setLevel("WARNING")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("fallback").setLevel(settings.log.level.upper())
     server = settings.server
     run(
         service.app,

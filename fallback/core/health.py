@@ -150,9 +150,10 @@ class Detector:
         self._scored_at = now
         if evidence.source == "request" and evidence.weight != 0:
             self._window.append((now, evidence.weight > 0))
-        if evidence.weight > 0:
+        changed = self._apply(self._signal(evidence), evidence, now)
+        if evidence.weight > 0 and not changed:
             self._remark(now, evidence.summary)
-        return self._apply(self._signal(evidence), evidence, now)
+        return changed
 
     def probe_delay_s(self, attempt: int, jitter: float) -> float:
         """Seconds until probe number `attempt` (from 0): equal jitter, `jitter` in [0, 1).

@@ -29,7 +29,7 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     connect_s: float = 3.0
     first_byte_s: float = 20.0
     first_content_s: float = 60.0
-    whole_s: float = 300.0
+    whole_s: float = 120.0
     stall_s: float = 45.0
     canary_s: float = 8.0
 
