@@ -95,19 +95,29 @@ def verify(
     config: Config = None,
 ) -> None:
     """Check that a model file is, to the byte, what it should be. Exit code 1 if it is not."""
-    from fallback.modelstore.store import locate
+    from fallback.modelstore import catalog, locate
     from fallback.modelstore.verify import verify_file
 
     with _failing_politely():
         local = _local(config)
+        if model and not model.endswith(".gguf"):
+            catalog.find(model)
         located = locate(model or local.model, models_dir=local.models_dir)
         pinned = local.sha256 if model in (None, local.model) else None
         with _progress_shown() as progress:
             found = verify_file(located.path, sha256=pinned or located.sha256, progress=progress)
         typer.echo(str(found))
         if not found.ok and found.state != "unrecorded":
-            typer.echo(f"To fetch it anew: fallback models pull {located.name}", err=True)
+            typer.echo(_remedy(located.name), err=True)
             raise typer.Exit(1)
+
+
+def _remedy(name: str) -> str:
+    from fallback.modelstore.catalog import CATALOG
+
+    if any(entry.id == name for entry in CATALOG):
+        return f"To fetch it anew: fallback models pull {name}"
+    return "Put the right file there; if this one is right, say so by local.sha256."
 
 
 def _local(config: Path | None) -> Local:

@@ -16,7 +16,6 @@ import re
 import shutil
 import subprocess
 import sysconfig
-import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -184,8 +183,7 @@ def unpacked_source(python: Path, work: Path, *, log: Path) -> Path:
         (archive,) = (work / "sdist").glob("*.tar.gz")
         partial = work / "source.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        with tarfile.open(archive) as packed:
-            packed.extractall(partial, filter="data")
+        shutil.unpack_archive(archive, partial)
         partial.rename(source)
     (folder,) = source.iterdir()
     return folder
