@@ -62,6 +62,7 @@ class AttemptFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     `phase` is how far it came: `connect` (no byte sent), `headers` (waiting for the answer),
     `content` (headers good, nothing committed), `stream` (client already has content), `done`.
+    `error_type` is the most telling name the provider gave, `error_kind` its general type.
     `duration_s` and `first_content_s` are seconds since the attempt began.
     """
 
@@ -69,6 +70,7 @@ class AttemptFacts(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None = None
     failure: Failure | None = None
     error_type: str | None = None
+    error_kind: str | None = None
     error_message: str | None = None
     retry_after_s: float | None = None
     duration_s: float = 0.0
@@ -150,7 +152,7 @@ def _judge(facts: AttemptFacts) -> _Judgement:
     if failure is not None and facts.phase == "stream":
         return _judge_broken_stream(facts)
     if failure is Failure.ERROR_EVENT:
-        return _judge_status(_EVENT_STATUS.get(facts.error_type or "", 500), facts)
+        return _judge_status(_event_status(facts), facts)
     if failure in _UNREACHABLE:
         return Verdict.OUTAGE, 3.0, True, f"unreachable-{failure.value.replace('_', '-')}"
     if failure in _FALSE_ANSWER:
@@ -163,12 +165,18 @@ def _judge(facts: AttemptFacts) -> _Judgement:
 def _judge_broken_stream(facts: AttemptFacts) -> _Judgement:
     """The client has content: another tier can only go on, never start again."""
     if facts.failure is Failure.ERROR_EVENT:
-        verdict, weight, _, reason = _judge_status(
-            _EVENT_STATUS.get(facts.error_type or "", 500), facts
-        )
+        verdict, weight, _, reason = _judge_status(_event_status(facts), facts)
         return verdict, min(weight, 1.5), False, f"stream-{reason}"
     assert facts.failure is not None
     return Verdict.OUTAGE, 1.5, False, f"stream-{facts.failure.value.replace('_', '-')}"
+
+
+def _event_status(facts: AttemptFacts) -> int:
+    """The HTTP status that says the same as an error event."""
+    for name in (facts.error_type, facts.error_kind):
+        if name in _EVENT_STATUS:
+            return _EVENT_STATUS[name]
+    return 500
 
 
 def _judge_status(status: int, facts: AttemptFacts) -> _Judgement:

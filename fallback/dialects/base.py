@@ -25,9 +25,14 @@ class Mark(Enum):
 
 
 class ErrorFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What an upstream said was wrong: `type` (or code), `message`. Both may be unknown."""
+    """What an upstream said was wrong, as far as it is known.
+
+    `type` is the most telling name it gave (`insufficient_quota`), `kind` the general type
+    beside it where there is one (`invalid_request_error`), `message` is for a person.
+    """
 
     type: str | None = None
+    kind: str | None = None
     message: str | None = None
 
 

@@ -66,5 +66,6 @@ def error_facts(body: bytes) -> ErrorFacts:
     )
     return ErrorFacts(
         type=next(filter(None, map(optional_string, names)), None),
+        kind=optional_string(error.get("type")),
         message=optional_string(error.get("message")) or optional_string(error.get("detail")),
     )

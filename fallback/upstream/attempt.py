@@ -317,6 +317,7 @@ class Attempt:
             status=status,
             failure=failure,
             error_type=error.type if error else None,
+            error_kind=error.kind if error else None,
             error_message=error.message if error else None,
             duration_s=self._clock() - self._started,
             first_content_s=self._first_content_s,

@@ -42,14 +42,14 @@ class StreamWatch:
             self._rest = chunk
             return b""
         whole, self._rest = chunk[:end], chunk[end:]
-        if self._dialect.watch.search(whole):
+        if self.finished or self._dialect.watch.search(whole):
             self._look(split_events(whole)[0])
         return whole
 
     def _feed_slowly(self, chunk: bytes) -> bytes:
         events, self._rest = split_events(self._rest + chunk)
         whole = b"".join(events)
-        if not self.committed or self._dialect.watch.search(whole):
+        if not self.committed or self.finished or self._dialect.watch.search(whole):
             self._look(events)
         return whole
 
@@ -57,7 +57,8 @@ class StreamWatch:
         for event in events:
             mark = self._dialect.mark(event)
             if mark is Mark.CONTENT:
-                self.committed = True
+                # Content after the end of one choice: another one is still being written.
+                self.committed, self.finished = True, False
             elif mark is Mark.FINISHED:
                 self.committed = self.finished = True
             elif mark is Mark.END:

@@ -95,6 +95,17 @@ def test_an_error_event_before_content_counts_as_its_status(
     assert (outcome.weight, outcome.next_tier) == (weight, next_tier)
 
 
+def test_an_unknown_code_of_a_known_kind_goes_by_its_kind() -> None:
+    """A code nobody has heard of under `invalid_request_error` is the client's, not an outage."""
+    facts = AttemptFacts(
+        phase="content",
+        failure=Failure.ERROR_EVENT,
+        error_type="never_heard_of",
+        error_kind="invalid_request_error",
+    )
+    assert classify(facts).verdict is Verdict.CLIENT_ERROR
+
+
 def test_an_error_event_after_content_never_starts_again() -> None:
     """Once the client has content, an overloaded upstream is weaker evidence and no fall-over."""
     facts = AttemptFacts(

@@ -145,6 +145,28 @@ def test_a_whole_answer_without_its_last_event_gets_one(dialect: str) -> None:
     assert rig.records[-1].ended == "complete"
 
 
+def test_one_finished_choice_of_two_is_not_the_whole_answer() -> None:
+    """With n = 2 the stream broke while the second choice was still being written."""
+
+    def chunk(index: int, **choice: object) -> bytes:
+        choices = [{"index": index, "delta": {}, **choice}]
+        return f"data: {json.dumps({'id': 'c1', 'choices': choices})}\n\n".encode()
+
+    events = (
+        chunk(0, delta={"content": "a"}),
+        chunk(0, finish_reason="stop"),
+        chunk(1, delta={"content": "b"}),
+    )
+
+    async def story() -> tuple[Client, Rig]:
+        rig = Rig([Script(headers=EVENT_STREAM, body=events)])
+        return await rig.ask(Client(PATHS["openai-chat"], body("openai-chat", stream=True))), rig
+
+    client, rig = run(story())
+    assert rig.records[-1].ended == "broken"
+    assert b'"error"' in client.got
+
+
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
 def test_a_compressed_stream_passes_byte_for_byte_and_is_still_watched(coding: str) -> None:
     """Its bytes are the cloud's; that it broke is seen inside, and ends in an abort."""
