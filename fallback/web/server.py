@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 
 import uvicorn
 
@@ -12,11 +13,11 @@ from fallback.web.app import AsgiApp
 class _Announcing(uvicorn.Server):
     """Says where it listens, once it accepts."""
 
-    async def startup(self, sockets: list[object] | None = None) -> None:
-        await super().startup(sockets)  # type: ignore[arg-type]
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
         for server in self.servers:
-            for socket in server.sockets:
-                host, port = socket.getsockname()[:2]
+            for listening in server.sockets:
+                host, port = listening.getsockname()[:2]
                 shown = f"[{host}]" if ":" in host else host
                 print(f"listening on http://{shown}:{port}", flush=True)  # noqa: T201 - the CLI's
 
@@ -29,7 +30,7 @@ def run(app: AsgiApp, *, host: str, port: int, max_connections: int) -> None:
         lambda record: "without completing response" not in record.getMessage()
     )
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         host=host,
         port=port,
         http="httptools",

@@ -145,7 +145,7 @@ def test_our_own_errors_are_marked_as_errors(name: str) -> None:
     [
         (
             {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}},
-            ErrorFacts(type="overloaded_error", message="busy"),
+            ErrorFacts(type="overloaded_error", kind="overloaded_error", message="busy"),
         ),
         (
             {
@@ -156,15 +156,17 @@ def test_our_own_errors_are_marked_as_errors(name: str) -> None:
                     "details": {"error_code": "enforced_spend_limit_reached"},
                 },
             },
-            ErrorFacts(type="enforced_spend_limit_reached", message="spent"),
+            ErrorFacts(
+                type="enforced_spend_limit_reached", kind="rate_limit_error", message="spent"
+            ),
         ),
         (
             {"error": {"message": "pay", "type": "x", "code": "insufficient_quota"}},
-            ErrorFacts(type="insufficient_quota", message="pay"),
+            ErrorFacts(type="insufficient_quota", kind="x", message="pay"),
         ),
         (
             {"error": {"message": "bad", "type": "invalid_request_error", "code": None}},
-            ErrorFacts(type="invalid_request_error", message="bad"),
+            ErrorFacts(type="invalid_request_error", kind="invalid_request_error", message="bad"),
         ),
         (
             {"response": {"error": {"code": "server_is_overloaded", "message": "busy"}}},
