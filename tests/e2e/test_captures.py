@@ -13,20 +13,20 @@ import valid_answers
 from anthropic.types import MessageTokensCount, ModelInfo
 from openai.types import Model
 from standin import HOST, free_port
-from standin.service import PATIENT, TERSE, Fallback, running_fallback
+from standin.service import PATIENT, Fallback, running_fallback
 
-_CAPTURES = Path(__file__).parents[3] / "shared" / "captures"
+_CAPTURES = Path(__file__).parents[1] / "captures"
 _FILES = sorted(_CAPTURES.glob("*.json"))
+# Enough for most tool calls to end by themselves, little enough for two cores.
+_BRIEF = {"LOCAL__MAX_OUTPUT_TOKENS": "48", "LOCAL__MAX_PROMPT_TOKENS": "256"}
 _REPLACED = {"host", "content-length", "connection", "accept-encoding"}
-
-pytestmark = pytest.mark.skipif(not _FILES, reason=f"no captures beside the clone ({_CAPTURES})")
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fallback]:
     log = tmp_path_factory.mktemp("service") / "fallback.log"
     nobody = f"http://{HOST}:{free_port()}"
-    with running_fallback(nobody, log, **PATIENT, **TERSE) as service:
+    with running_fallback(nobody, log, **PATIENT, **_BRIEF) as service:
         yield service
 
 
@@ -74,7 +74,7 @@ def _assert_known_calls(asked: dict[str, Any], seen: valid_answers.Seen) -> None
     offered = {_name(tool): tool for tool in asked.get("tools") or []}
     for name, arguments in seen.calls:
         assert name in offered, f"calls {name}, which nobody offered"
-        if offered[name].get("type") != "custom":
+        if offered[name].get("type") != "custom" and not seen.cut:
             assert isinstance(json.loads(arguments), dict)
 
 

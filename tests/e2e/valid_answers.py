@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast, get_args
 
 from anthropic.types import Message, RawMessageStreamEvent
+from jiter import from_json
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel
@@ -41,7 +42,11 @@ _RESPONSES_ORDER = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What an answer says, whatever its dialect. `calls` are names and arguments (JSON or text)."""
+    """What an answer says, whatever its dialect.
+
+    `calls` are names and arguments (JSON or text). `cut`: the answer says that its token budget
+    ended it.
+    """
 
     model: str
     text: str
@@ -49,6 +54,10 @@ class Seen:
     stop: str
     output_tokens: int
     provenance: Mapping[str, Any] | None
+
+    @property
+    def cut(self) -> bool:
+        return self.stop in ("max_tokens", "length", "incomplete")
 
 
 def read(path: str, *, streamed: bool, body: bytes) -> Seen:
@@ -106,7 +115,8 @@ def _gather_message(found: list[dict[str, Any]]) -> Message:
             message.update(data["delta"])
             message["usage"] = {**message["usage"], **data["usage"]}
     for index, block in enumerate(blocks):
-        _fill(block, parts.get(index, ""))
+        cut = message["stop_reason"] == "max_tokens" and index == len(blocks) - 1
+        _fill(block, parts.get(index, ""), cut=cut)
     return Message.model_validate({**message, "content": blocks})
 
 
@@ -115,10 +125,10 @@ def _delta_text(delta: Mapping[str, Any]) -> str:
     return str(delta.get(keys.get(delta["type"], ""), ""))
 
 
-def _fill(block: dict[str, Any], text: str) -> None:
+def _fill(block: dict[str, Any], text: str, *, cut: bool) -> None:
     if block["type"] == "tool_use":
         assert block["input"] == {}, "tool input comes in deltas"
-        block["input"] = json.loads(text or "{}")
+        block["input"] = from_json((text or "{}").encode(), partial_mode=cut)
     else:
         block[block["type"]] = text
 
