@@ -1,4 +1,4 @@
-"""Puts this folder on the import path, so that every test can say `import standin`.
+"""What all tests share. Being here puts this folder on the import path: `import standin`.
 
 The command-line clients of `tests/clients` are large downloads: they run only with `--clients`.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 _CLIENTS = Path(__file__).parent / "clients"
+_MODEL = Path(__file__).parents[1] / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,3 +24,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     skipped = collection_path == _CLIENTS and not config.getoption("--clients")
     return True if skipped else None
+
+
+@pytest.fixture(scope="session")
+def model_path() -> Path:
+    """The embedded model's file."""
+    if not _MODEL.exists():
+        pytest.fail(f"the model {_MODEL} is not there; run `scripts/serve` once to fetch it")
+    return _MODEL
