@@ -1,5 +1,7 @@
 """Provenance in headers and bodies."""
 
+from typing import Any, Literal
+
 import http_sf
 
 from fallback.core.answer import Cut
@@ -28,15 +30,18 @@ LOCAL = Provenance(
 )
 
 
+def parse(field: bytes, kind: Literal["dict", "list"]) -> Any:
+    """What any RFC 9651 parser makes of a field."""
+    return http_sf.parse(field, tltype=kind)
+
+
 def value(found: Headers, name: bytes) -> bytes:
     return dict(found)[name]
 
 
 def test_a_local_answer_says_everything_in_structured_fields() -> None:
     """LLM-Provenance is an RFC 9651 dictionary that any parser reads back."""
-    parsed = http_sf.parse(
-        value(headers(LOCAL, proxy="fallback"), b"llm-provenance"), tltype="dict"
-    )
+    parsed = parse(value(headers(LOCAL, proxy="fallback"), b"llm-provenance"), "dict")
     assert str(parsed["tier"][0]) == "local"
     assert parsed["model"][0] == "SmolLM2-135M-Instruct"
     assert parsed["model-sha256"][0] == "b1" * 32
@@ -49,7 +54,7 @@ def test_a_local_answer_says_everything_in_structured_fields() -> None:
 
 def test_proxy_status_names_what_the_upstream_did() -> None:
     """RFC 9209: error type, received status and next hop of the last attempt."""
-    parsed = http_sf.parse(value(headers(LOCAL, proxy="edge-1"), b"proxy-status"), tltype="list")
+    parsed = parse(value(headers(LOCAL, proxy="edge-1"), b"proxy-status"), "list")
     name, params = parsed[0]
     assert str(name) == "edge-1"
     assert str(params["error"]) == "destination_unavailable"
@@ -60,13 +65,13 @@ def test_proxy_status_names_what_the_upstream_did() -> None:
 def test_the_healthy_path_writes_what_a_serialiser_would() -> None:
     """The hand-made header of the cloud's answers is the same structured field."""
     found = cloud_headers("anthropic", 200, "rcp_2", b"cdn; received-status=200", "fallback")
-    parsed = http_sf.parse(value(found, b"llm-provenance"), tltype="dict")
+    parsed = parse(value(found, b"llm-provenance"), "dict")
     assert {key: str(item[0]) for key, item in parsed.items()} == {
         "tier": "cloud",
         "upstream": "anthropic",
         "receipt": "rcp_2",
     }
-    members = http_sf.parse(value(found, b"proxy-status"), tltype="list")
+    members = parse(value(found, b"proxy-status"), "list")
     assert [str(member[0]) for member in members] == ["cdn", "fallback"]
     assert value(found, b"via") == b"1.1 fallback"
 

@@ -4,6 +4,7 @@ A failure prints its seed; `pytest -k 'seed and 17'` replays it.
 """
 
 import asyncio
+import functools
 import json
 import random
 from collections.abc import Callable
@@ -54,7 +55,7 @@ def _well(rng: random.Random, dialect: str, *, stream: bool) -> Script:
 def _sick(rng: random.Random, dialect: str, *, stream: bool) -> Script | None:
     some = STREAMS[dialect][: rng.randrange(len(STREAMS[dialect]))]
     fault = Fault(rng.choice([Failure.RESET, Failure.TRUNCATED]))
-    whole = [
+    whole: list[Script | None] = [
         None,
         Script(before=(Fault(Failure.REFUSED, sent=False),)),
         Script(before=(Wait(1e6),)),
@@ -63,7 +64,7 @@ def _sick(rng: random.Random, dialect: str, *, stream: bool) -> Script | None:
         Script(headers=((b"content-type", b"text/html"),), body=(b"<html>",)),
         Script(headers=JSON, body=(b"{", fault)),
     ]
-    streams = [
+    streams: list[Script | None] = [
         Script(headers=EVENT_STREAM, body=(*some, fault)),
         Script(headers=EVENT_STREAM, body=(*some, ERRORS[dialect])),
         Script(headers=EVENT_STREAM, body=(*some, Wait(1e6))),
@@ -79,7 +80,7 @@ def engine(rng: random.Random) -> ScriptedEngine:
             Say(rng.choice(["a", "Hello", " there.", "\u00e9"])) for _ in range(rng.randrange(5))
         ]
         seconds = rng.expovariate(0.2)
-        hold = Hold(lambda seconds=seconds: asyncio.sleep(seconds))
+        hold = Hold(functools.partial(asyncio.sleep, seconds))
         end = [Fail(EngineError("scripted"))] if rng.random() < 0.1 else []
         plays.append(Play(acts=(hold, *acts, *end)))
     return ScriptedEngine(*plays)
