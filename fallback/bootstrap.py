@@ -24,7 +24,7 @@ from fallback.local.off import EngineOff
 from fallback.local.settings import WorkerSettings
 from fallback.modelstore import locate
 from fallback.signals.prober import Prober, ProbeTarget, keyless_models
-from fallback.telemetry.log import log_health, log_request
+from fallback.telemetry.log import log_engine, log_health, log_request
 from fallback.telemetry.recent import Recent
 from fallback.tiers.cloud import CloudTier
 from fallback.tiers.local import LocalLimits, LocalTier
@@ -208,6 +208,7 @@ def _engine(local: Local, environ: Mapping[str, str]) -> Engine:
             cache_dir=str(platformdirs.user_cache_path("fallback")),
         ),
         environment=environ,
+        on_change=log_engine,
     )
 
 

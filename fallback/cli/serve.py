@@ -41,6 +41,10 @@ def serve(
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("fallback").setLevel(settings.log.level.upper())
     server = settings.server
+    for name, upstream in settings.upstreams.items():
+        typer.echo(f"{name} -> {upstream.base_url}")
+    local = settings.local
+    typer.echo(f"local -> {local.model if local.mode == 'on' else 'off'}")
     run(
         service.app,
         host=server.host,

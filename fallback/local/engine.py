@@ -19,7 +19,8 @@ _BUSY_RETRY_S = 5
 
 
 class LocalEngine:
-    """Inference in a worker process. `environment` is filtered before the worker sees it."""
+    """Inference in a worker process. `environment` is filtered before the worker sees it;
+    `on_change` hears of every change of its state."""
 
     def __init__(
         self,
@@ -28,10 +29,15 @@ class LocalEngine:
         environment: Mapping[str, str],
         command: Sequence[str] = WORKER_COMMAND,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        on_change: Callable[[EngineStatus], None] = lambda status: None,
     ) -> None:
         self._settings = settings
         self._supervisor = Supervisor(
-            settings, environment=environment, command=command, sleep=sleep
+            settings,
+            environment=environment,
+            command=command,
+            sleep=sleep,
+            on_change=on_change,
         )
 
     def __repr__(self) -> str:

@@ -59,7 +59,8 @@ class _End(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Supervisor:
-    """One worker at a time. `sleep` takes seconds and is for the waits between two workers."""
+    """One worker at a time. `sleep` takes seconds and is for the waits between two workers;
+    `on_change` hears of every change of state."""
 
     def __init__(
         self,
@@ -68,8 +69,10 @@ class Supervisor:
         environment: Mapping[str, str],
         command: Sequence[str] = WORKER_COMMAND,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        on_change: Callable[[EngineStatus], None] = lambda status: None,
     ) -> None:
         self._settings = settings
+        self._on_change = on_change
         self._environment = worker_environment(environment)
         self._command = command
         self._sleep = sleep
@@ -212,6 +215,7 @@ class Supervisor:
         )
         self._changed.set()
         self._changed = asyncio.Event()
+        self._on_change(self._status)
 
 
 def backoff_s(failures: int) -> float:

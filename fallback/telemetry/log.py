@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from fallback.core.health import HealthView
+from fallback.core.ports import EngineStatus
 from fallback.core.record import FinishedRequest
 
 _log = logging.getLogger("fallback")
@@ -36,3 +37,15 @@ def log_health(upstream: str, view: HealthView) -> None:
     """The line for one change of health, with its reason."""
     why = view.story[-1].text if view.story else ""
     _log.warning("%s is %s (%s)", upstream, view.state.value, why)
+
+
+def log_engine(status: EngineStatus) -> None:
+    """The line for one change of the local engine's state."""
+    model = status.model
+    if model is not None:
+        took = f" in {status.load_s:.1f} s" if status.load_s is not None else ""
+        _log.info("local is ready: %s %s, loaded%s", model.name, model.quantization, took)
+    elif status.state == "failed":
+        _log.error("local is not ready: %s", status.detail)
+    elif status.detail:
+        _log.warning("local is %s: %s", status.state, status.detail)

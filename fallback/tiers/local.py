@@ -233,9 +233,10 @@ async def _or_silence(
             pending = None
             yield event
     finally:
-        if pending is not None and not pending.done():
+        if pending is not None:
             pending.cancel()
-            await asyncio.wait({pending})
+            # Its end is taken note of, too: a task whose exception nobody reads is a bug's trace.
+            await asyncio.gather(pending, return_exceptions=True)
         await events.aclose()
 
 
