@@ -30,24 +30,20 @@ def serve(
     from fallback.bootstrap import Service
     from fallback.config import load
     from fallback.core.errors import ConfigError
-    from fallback.web.server import run
+    from fallback.web.server import listen, run
 
     try:
         settings = load(config, os.environ, {"server.host": host, "server.port": port})
+        server = settings.server
+        listening = listen(server.host, server.port)
         service = Service(settings, os.environ)
     except ConfigError as error:
         typer.echo(f"fallback: {error}", err=True)
         raise typer.Exit(2) from None
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("fallback").setLevel(settings.log.level.upper())
-    server = settings.server
     for name, upstream in settings.upstreams.items():
         typer.echo(f"{name} -> {upstream.base_url}")
     local = settings.local
     typer.echo(f"local -> {local.model if local.mode == 'on' else 'off'}")
-    run(
-        service.app,
-        host=server.host,
-        port=server.port,
-        max_connections=server.max_connections,
-    )
+    run(service.app, listening, max_connections=server.max_connections)

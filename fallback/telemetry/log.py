@@ -48,4 +48,4 @@ def log_engine(status: EngineStatus) -> None:
     elif status.state == "failed":
         _log.error("local is not ready: %s", status.detail)
     elif status.detail:
-        _log.warning("local is %s: %s", status.state, status.detail)
+        _log.info("local is %s: %s", status.state, status.detail)

@@ -7,7 +7,10 @@ import socket
 
 import uvicorn
 
+from fallback.core.errors import ConfigError
 from fallback.web.app import AsgiApp
+
+_BACKLOG = 2048
 
 
 class _Announcing(uvicorn.Server):
@@ -15,24 +18,34 @@ class _Announcing(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for server in self.servers:
-            for listening in server.sockets:
-                host, port = listening.getsockname()[:2]
-                shown = f"[{host}]" if ":" in host else host
-                print(f"listening on http://{shown}:{port}", flush=True)  # noqa: T201 - the CLI's
+        for listening in sockets or ():
+            host, port = listening.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            print(f"listening on http://{shown}:{port}", flush=True)  # noqa: T201 - the CLI's
 
 
-def run(app: AsgiApp, *, host: str, port: int, max_connections: int) -> None:
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes a free one. Raises `ConfigError` if the address is taken or
+    is none of this machine's."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}. "
+            f"Is fallback running already? Another port: fallback serve --port 8485"
+        ) from error
+
+
+def run(app: AsgiApp, listening: socket.socket, *, max_connections: int) -> None:
     """Serve until a signal; answers under way get 30 s to end. Over `max_connections` at once
-    the next are answered 503. Exits with a message if the address cannot be bound."""
+    the next are answered 503."""
     # An answer that is aborted on purpose is no error of the server's.
     logging.getLogger("uvicorn.error").addFilter(
         lambda record: "without completing response" not in record.getMessage()
     )
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         http="httptools",
         ws="none",
         lifespan="on",
@@ -44,4 +57,4 @@ def run(app: AsgiApp, *, host: str, port: int, max_connections: int) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=30,
     )
-    _Announcing(config).run()
+    _Announcing(config).run(sockets=[listening])
