@@ -1,5 +1,5 @@
 # Included by llama-cpp-python's own project(): leaves out what fallback does not use and spends
-# the compiler's time where the speed of answers is made. Measured with GCC 12 on x86-64: 230 s
+# the compiler's time where the speed of answers is made. Measured with GCC 12 on x86-64: 210 s
 # of CPU instead of 1100; prefill, decode, tokenizer and sampler as fast as before.
 
 # The project forces the cache entry ON; a normal variable of the same name hides it (CMP0126).
