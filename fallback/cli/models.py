@@ -155,8 +155,13 @@ def _progress_shown() -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description:<11}"), BarColumn(), DownloadColumn())
+    from fallback.modelstore.verify import no_progress
+
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield no_progress
+        return
+    columns = (TextColumn("{task.description:<11}"), BarColumn(), DownloadColumn())
     with Progress(*columns, TransferSpeedColumn(), console=console, transient=True) as bars:
         bar = bars.add_task("", total=None)
         doing = ""
