@@ -1,0 +1,77 @@
+"""What the commands print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from fallback.cli import app
+from fallback.cli.env import Client, lines
+from fallback.cli.status import lines as status_lines
+
+URL = "http://127.0.0.1:8484"
+STATUS: dict[str, Any] = {
+    "upstreams": {
+        "anthropic": {
+            "state": "down",
+            "base_url": "https://api.anthropic.com",
+            "since": 1000.0,
+            "outage": "out-anthropic-1",
+            "story": [{"at": 1000.0, "text": "suspect -> down: upstream-529: Overloaded"}],
+        },
+        "openai": {"state": "healthy", "base_url": "https://api.openai.com", "story": []},
+    },
+    "local": {
+        "state": "ready",
+        "detail": "",
+        "model": {"name": "smollm2", "quantization": "Q4_1", "context_tokens": 8192},
+    },
+}
+
+
+@pytest.mark.parametrize("client", list(Client))
+def test_every_client_gets_its_base_url(client: Client) -> None:
+    """What is printed can be evaluated by a shell."""
+    printed = lines(client, URL)
+    assert printed[0].startswith("export ")
+    assert URL in printed[0]
+    assert all(line.startswith(("export ", "#")) for line in printed)
+
+
+def test_an_unknown_client_is_told_the_known_ones() -> None:
+    """The error names the choices."""
+    result = CliRunner().invoke(app, ["env", "emacs"])
+    assert result.exit_code == 2
+    assert "claude-code" in result.output
+
+
+def test_status_says_it_in_three_lines() -> None:
+    """Each upstream with its state, since when and why, then the local tier."""
+    anthropic, openai, local = status_lines(STATUS, now=1090.0)
+    assert anthropic.startswith("anthropic  down")
+    assert "for 90 s: suspect -> down: upstream-529: Overloaded [out-anthropic-1]" in anthropic
+    assert openai.split() == ["openai", "healthy", "https://api.openai.com"]
+    assert local.split()[:3] == ["local", "ready", "smollm2"]
+
+
+def test_status_says_why_the_local_tier_is_not_ready() -> None:
+    """The reason stands in the line."""
+    local = {"state": "failed", "detail": "the model file is truncated", "model": None}
+    printed = status_lines({**STATUS, "local": local}, now=0.0)
+    assert "the model file is truncated" in printed[-1]
+
+
+def test_status_without_a_service_says_how_to_start_it() -> None:
+    """No traceback for a closed port."""
+    result = CliRunner().invoke(app, ["status", "--url", "http://127.0.0.1:9"])
+    assert result.exit_code == 1
+    assert "fallback serve" in result.output
+
+
+def test_a_wrong_config_ends_serve_with_its_message() -> None:
+    """Exit code 2, the key and what is allowed."""
+    result = CliRunner().invoke(app, ["serve"], env={"FALLBACK_LOCAL__MODE": "maybe"})
+    assert result.exit_code == 2
+    assert "local.mode = 'maybe'" in result.output
