@@ -149,7 +149,7 @@ class WorkerLink:
 
     def _open_call(self) -> tuple[int, asyncio.Queue[wire.Reply | WorkerLost]]:
         if not self.alive:
-            raise self._ending.result()
+            raise WorkerLost(*self._ending.result().args)
         id = next(self._ids)
         return id, self._calls.setdefault(id, asyncio.Queue())
 
@@ -185,7 +185,8 @@ class WorkerLink:
             self._kill()
         lost = WorkerLost(self._epitaph(await self._process.wait()))
         for replies in self._calls.values():
-            replies.put_nowait(lost)
+            # Each its own: an exception raised in several tasks collects all their tracebacks.
+            replies.put_nowait(WorkerLost(*lost.args))
         if not self._loaded.done():
             self._settle(lost)
         return lost

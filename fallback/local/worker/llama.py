@@ -41,6 +41,7 @@ from fallback.local.worker.scheduler import Chunk, Plan, Sampled
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 _GGML_LOG_LEVEL_WARN = 3
+_GGML_LOG_LEVEL_CONT = 5
 _RANDOM_SEED = 0xFFFFFFFF
 _PIECE_BYTES = 128
 _TAIL_TOKENS = 4
@@ -274,6 +275,10 @@ class _Sequence:
         self._output = len(prepared.forced)
         self._limit = prepared.max_output_tokens
         self._ease_limit = prepared.ease_limit_tokens
+        # Penalties count what the client already has, so that a resumed answer goes on as it
+        # would have.
+        for token in prepared.tokens[prepared.input_tokens :]:
+            llama_cpp.llama_sampler_accept(self.chain, token)
 
     @property
     def may_end(self) -> bool:
@@ -389,6 +394,7 @@ class _Log:
 
     def __init__(self, lines: int) -> None:
         self._last: deque[str] = deque(maxlen=lines)
+        self._level = _GGML_LOG_LEVEL_WARN
         # ctypes keeps no reference to a callback: this one must live as long as llama.cpp.
         self._callback = llama_cpp.llama_log_callback(self._take)
 
@@ -399,7 +405,9 @@ class _Log:
         return " / ".join(self._last) or "no reason given"
 
     def _take(self, level: int, text: bytes, _user_data: object) -> None:
-        if level < _GGML_LOG_LEVEL_WARN or not text.strip():
+        if level != _GGML_LOG_LEVEL_CONT:
+            self._level = level
+        if self._level < _GGML_LOG_LEVEL_WARN or not text.strip():
             return
         line = text.decode(errors="replace").strip()
         self._last.append(line)
