@@ -109,11 +109,11 @@ class Live:
                     return await self._end(send)
                 out = self._look(chunk)
             except TransportError as error:
-                return self._break(error.failure, str(error))
+                return await self._break(send, error.failure, str(error))
             except TimeoutError:
-                return self._break(Failure.STALL, f"no byte for {stall_s:g} s")
+                return await self._break(send, Failure.STALL, f"no byte for {stall_s:g} s")
             except DecodingError as error:
-                return self._break(Failure.ENCODING, str(error))
+                return await self._break(send, Failure.ENCODING, str(error))
             if out:
                 await send(out)
         self.broken = True
@@ -129,18 +129,20 @@ class Live:
         return chunk
 
     async def _end(self, send: Send) -> Outcome:
-        watch = self._watch
-        if watch is None or watch.ended:
+        if self._watch is None:
             return self._attempt.succeeded(self.status)
-        if watch.finished and self._decoder is None:
-            # The whole answer is there and only the terminal event is missing: add it, since
-            # several clients take its absence for an error or for silence.
-            await send(self._attempt.terminal)
-            return self._attempt.succeeded(self.status)
-        return self._break(Failure.TRUNCATED, "the stream ended without its last event")
+        detail = "the stream ended without its last event"
+        return await self._break(send, Failure.TRUNCATED, detail)
 
-    def _break(self, failure: Failure, detail: str) -> Outcome:
-        if self._watch is not None and self._watch.ended:
+    async def _break(self, send: Send, failure: Failure, detail: str) -> Outcome:
+        """Nothing more will come; what came may be the whole answer all the same."""
+        watch = self._watch
+        if watch is not None and watch.ended:
+            return self._attempt.succeeded(self.status)
+        if watch is not None and watch.finished and self._decoder is None:
+            # Only the terminal event is missing: add it, since several clients take its absence
+            # for an error or for silence.
+            await send(self._attempt.terminal)
             return self._attempt.succeeded(self.status)
         self.broken = True
         return self._attempt.failed("stream", failure, detail=detail)
