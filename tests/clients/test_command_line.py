@@ -62,9 +62,9 @@ def test_client_through_an_outage(
     ask(cloud.url)  # a first run sets its home up, which later requests may mention
     cloud.forget()
     direct, sent = ask(cloud.url), _asked(cloud, client)
+    assert (direct.status, direct.output.strip()) == (0, reply.DEFAULT_TEXT), direct.errors
     with running_fallback(cloud.url, tmp_path / "fallback.log", **EAGER, **_LOCAL) as service:
         through, arrived = ask(service.url), _asked(cloud, client)
-        assert through == direct or client.name == "codex", "stdout, stderr and status"
         assert (through.status, through.output.strip()) == (0, reply.DEFAULT_TEXT)
         assert client.comparable(arrived.body) == client.comparable(sent.body)
         assert arrived.target == sent.target
@@ -75,9 +75,9 @@ def test_client_through_an_outage(
         assert local.status == 0, local.errors
         assert local.output.strip()
         assert reply.DEFAULT_TEXT not in local.output
-        assert "tier" in service.text() or service.text()
 
         cloud.revive()
-        service.await_health(upstream, "healthy")
+        service.await_health(upstream, "recovering")
         again = ask(service.url)
         assert (again.status, again.output.strip()) == (0, reply.DEFAULT_TEXT)
+        service.await_health(upstream, "healthy")

@@ -70,6 +70,7 @@ def running_fallback(cloud_url: str, log: Path, **overrides: str) -> Iterator[Fa
     """`fallback serve` on a free port, both upstreams at `cloud_url`; killed at the end.
 
     `overrides` are settings by the name of their environment variable, without `FALLBACK_`.
+    Raises `AssertionError` at the end if the service logged an error.
     """
     settings = {
         "UPSTREAMS__ANTHROPIC__BASE_URL": cloud_url,
@@ -83,3 +84,4 @@ def running_fallback(cloud_url: str, log: Path, **overrides: str) -> Iterator[Fa
         if overrides.get("LOCAL__MODE") != "off":
             service.await_local()
         yield service
+        assert " ERROR " not in service.text(), f"it logged errors:\n{service.text()}"
