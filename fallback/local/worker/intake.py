@@ -24,7 +24,9 @@ class Intake:
 
     def __init__(self, model: Model, context_tokens: int) -> None:
         self._model = model
-        self._template = ChatTemplate(model.chat_template, bos=model.bos, eos=model.eos)
+        self._template = ChatTemplate(
+            model.chat_template, bos=model.bos, eos=model.eos, control=model.control_texts
+        )
         self._context_tokens = context_tokens
 
     def run(self, desk: Desk, channel: Channel) -> None:

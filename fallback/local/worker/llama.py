@@ -92,6 +92,15 @@ class Model:
         """The text of the token that ends a sequence; empty if there is none."""
         return self._special_text(llama_cpp.llama_vocab_eos(self._vocab))
 
+    @property
+    def control_texts(self) -> tuple[str, ...]:
+        """The texts of the tokens that steer the model, such as the end of a turn."""
+        return tuple(
+            self._piece(token, special=True).decode(errors="replace")
+            for token in range(self.vocabulary_size)
+            if llama_cpp.llama_vocab_is_control(self._vocab, token)
+        )
+
     def identity(self, settings: WorkerSettings, context_tokens: int) -> ModelIdentity:
         """Who answers, for the provenance."""
         return ModelIdentity(

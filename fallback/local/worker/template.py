@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import NamedTuple
 
@@ -24,6 +25,15 @@ CHATML = (
 _Message = dict[str, str]
 
 
+_ZERO_WIDTH = "\u200b"
+
+
+def _any_of(texts: Collection[str]) -> re.Pattern[str]:
+    # The longest first; without any, a pattern that never matches.
+    ordered = sorted(filter(None, texts), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
+
+
 class _Form(NamedTuple):
     """A compiled template, and how it takes the system text."""
 
@@ -38,7 +48,9 @@ class ChatTemplate:
     texts of the model's tokens of these names, empty where it has none. The template is tried
     once when it is set up: one that loses the system text gets it in the first user message;
     one that fails or loses the user's text is replaced by ChatML, and `note` says why. `now`
-    serves templates that tell the model the date.
+    serves templates that tell the model the date. `control` are the texts of the tokens that
+    steer the model: in what a client sends they are broken up, so that nobody's text can end a
+    turn or begin one of another role.
     """
 
     def __init__(
@@ -47,8 +59,10 @@ class ChatTemplate:
         *,
         bos: str,
         eos: str,
+        control: Collection[str] = (),
         now: Callable[[], datetime] = datetime.now,
     ) -> None:
+        self._control = _any_of(control)
         self.note: str | None = None
         self._tokens = {"bos_token": bos, "eos_token": eos}
         self._lock = threading.Lock()
@@ -65,9 +79,19 @@ class ChatTemplate:
         Special tokens are written out in it, the one at the beginning too where the template
         has it: to be tokenized with special tokens parsed and none added.
         """
-        messages = to_messages(conversation)
+        messages = self._disarmed(to_messages(conversation))
         with self._lock:
             return self._render(messages) + messages.prefill
+
+    def _disarmed(self, messages: Messages) -> Messages:
+        return Messages(
+            self._plain(messages.system),
+            tuple((role, self._plain(text)) for role, text in messages.turns),
+            self._plain(messages.prefill),
+        )
+
+    def _plain(self, text: str) -> str:
+        return self._control.sub(lambda found: found[0][0] + _ZERO_WIDTH + found[0][1:], text)
 
     def _render(self, messages: Messages) -> str:
         try:
