@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import captured
 import msgspec
 import pytest
@@ -83,6 +85,21 @@ tools = st.builds(Tool, name=st.sampled_from("abcd"), description=texts)
 choices = st.sampled_from(
     [ToolChoice(), ToolChoice(mode="required"), ToolChoice(mode="named", name="b")]
 )
+
+
+def _with_own_ids(conversation: Conversation) -> Conversation:
+    """As clients number them: no two calls of a conversation have the same id."""
+    numbers = itertools.count()
+
+    def numbered(part: Part) -> Part:
+        if isinstance(part, ToolCall):
+            return msgspec.structs.replace(part, id=str(next(numbers)))
+        return part
+
+    turns = tuple(Turn(t.role, tuple(map(numbered, t.parts))) for t in conversation.turns)
+    return msgspec.structs.replace(conversation, turns=turns)
+
+
 conversations = st.builds(
     Conversation,
     model=st.just("m"),
@@ -90,7 +107,7 @@ conversations = st.builds(
     turns=st.lists(turns, max_size=8).map(tuple),
     tools=st.lists(tools, max_size=4).map(tuple),
     tool_choice=choices,
-)
+).map(_with_own_ids)
 budgets = st.integers(0, 6000)
 
 
