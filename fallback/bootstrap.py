@@ -77,6 +77,7 @@ class Service:
         self.app: AsgiApp = WebApp(
             self._gateway(),
             self._control,
+            proxy=settings.server.name,
             hosts=_hosts(settings),
             startup=self._start,
             shutdown=self._stop,

@@ -13,6 +13,7 @@ Every path through `handle` sends exactly one answer, or aborts the connection.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping
 from typing import Literal, Protocol, TypeAlias
 
@@ -202,6 +203,11 @@ class Gateway:
         try:
             await exchange.start(result.status, headers)
             outcome = await result.deliver(exchange.send)
+        except asyncio.CancelledError:
+            if (whole := result.whole) is not None:
+                self._learn(story, whole)
+                story.ended = "complete"
+            raise
         finally:
             result.close()
         self._learn(story, outcome)
@@ -252,6 +258,7 @@ class Gateway:
             await story.exchange.start(200, headers)
             failure = await answer.deliver(story.exchange.send)
         finally:
+            story.ended = "complete" if answer.whole else story.ended
             await answer.aclose()
         await story.exchange.finish()
         story.ended = "complete" if failure is None else "broken"

@@ -119,6 +119,16 @@ def _proxy_status(provenance: Provenance, proxy: str) -> str:
     return str(http_sf.ser([(Token(proxy), params)]))
 
 
+def own_headers(reason: str, *, proxy: str) -> Headers:
+    """The same of an answer that is no model's and no upstream's: a refusal at the door.
+    `reason` is a token of ours."""
+    return [
+        (b"llm-provenance", f"tier=none, reason={reason}".encode("ascii")),
+        (b"proxy-status", f'{proxy}; details="{reason}"'.encode("ascii")),
+        (b"via", f"1.1 {proxy}".encode("ascii")),
+    ]
+
+
 def cloud_headers(
     upstream: str, status: int, receipt: str, existing: bytes | None, proxy: str
 ) -> Headers:

@@ -114,7 +114,10 @@ def whole(context: AnswerContext, events: Iterable[AnswerEvent]) -> bytes:
             case TextBlock(text):
                 content.append({"type": "text", "text": text})
             case CallBlock(call, arguments):
-                content.append(_tool_use(context, index, call, _input(arguments)))
+                # One that the token limit cut short is left out: a client that overlooks the
+                # stop reason would run the tool without its arguments.
+                if (input_ := _input(arguments)) is not None:
+                    content.append(_tool_use(context, index, call, input_))
     return dump(
         {**message, **_ending(finished), "content": content, "usage": _usage(finished.usage)}
     )
@@ -157,9 +160,9 @@ def _tool_use(
     return {"type": "tool_use", "id": id_, "name": call.name, "input": input_}
 
 
-def _input(arguments: str) -> dict[str, Any]:
-    """The arguments as an object; empty if the token limit cut them short."""
+def _input(arguments: str) -> Mapping[str, Any] | None:
+    """The arguments as an object; None if the token limit cut them short."""
     try:
         return mapping(parse(arguments))
     except ValueError:
-        return {}
+        return None

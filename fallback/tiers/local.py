@@ -57,7 +57,8 @@ class WholeAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamedAnswer:
-    """An answer that is being generated; `provenance` is final."""
+    """An answer that is being generated; `provenance` is final. `whole` once its last event
+    was sent: a client may leave then, without waiting for the end of the response."""
 
     headers = _EVENT_STREAM
 
@@ -75,6 +76,7 @@ class StreamedAnswer:
         self._started = started
         self._events = events
         self._keepalive_s = keepalive_s
+        self.whole = False
 
     async def deliver(self, send: Send) -> FallbackError | None:
         """Send all of it. The error, if the engine gave up: the client has been told by then."""
@@ -86,6 +88,7 @@ class StreamedAnswer:
                     chunk = encode.keepalive() if event is None else encode.encode(event)
                     if chunk:
                         await send(chunk)
+                    self.whole = isinstance(event, Finished)
         except FallbackError as error:
             await send(self._encoder.error(error.message, code=error.code))
             return error

@@ -95,6 +95,13 @@ class Live:
         self._response.close()
 
     @property
+    def whole(self) -> Outcome | None:
+        """The outcome, once the stream's last event was sent: a client may leave then, without
+        waiting for the end of the response."""
+        ended = self._watch is not None and self._watch.ended and not self._held
+        return self._attempt.succeeded(self.status) if ended else None
+
+    @property
     def speaks(self) -> bool:
         """Whether an event of ours can be added: a stream of events that is not compressed."""
         return self._watch is not None and self._decoder is None

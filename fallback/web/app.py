@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 
+from fallback.core.provenance import own_headers
 from fallback.gateway import Gateway
 from fallback.web.exchange import AsgiExchange, ClientGone, Receive, Scope, SendMessage
 
@@ -23,10 +24,9 @@ _PORT = re.compile(r":\d+$")
 
 
 class WebApp:
-    """`hosts` are the values of `Host` that are answered, without port; None answers all.
-
-    The check keeps pages of other origins out: DNS rebinding reaches loopback servers
-    (CVE-2025-66414).
+    """`proxy` is this deployment's name in the headers of its own answers. `hosts` are the
+    values of `Host` that are answered, without port; None answers all. The check keeps pages of
+    other origins out: DNS rebinding reaches loopback servers (CVE-2025-66414).
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class WebApp:
         gateway: Gateway,
         load_control: Callable[[], AsgiApp],
         *,
+        proxy: str,
         hosts: frozenset[str] | None,
         startup: Callable[[], Awaitable[None]],
         shutdown: Callable[[], Awaitable[None]],
@@ -41,6 +42,7 @@ class WebApp:
         self._gateway = gateway
         self._load_control = load_control
         self._control: AsgiApp | None = None
+        self._proxy = proxy
         self._hosts = hosts
         self._startup = startup
         self._shutdown = shutdown
@@ -51,14 +53,15 @@ class WebApp:
         path: str = scope["path"]
         refusal = self._refusal(scope)
         if refusal is not None:
-            return await _answer(send, *refusal)
+            return await self._answer(send, *refusal)
         if path == _CONTROL or path.startswith(_CONTROL + "/"):
             return await self._to_control(scope, receive, send)
         if path == "/" and scope["method"] in ("GET", "HEAD"):
-            return await _answer(send, 200, "fallback is running; see /fallback/status")
-        return await self._to_gateway(AsgiExchange(scope, receive, send))
+            text = "fallback is running; see /fallback/status"
+            return await self._answer(send, 200, "root", text)
+        return await self._to_gateway(AsgiExchange(scope, receive, send), send)
 
-    async def _to_gateway(self, exchange: AsgiExchange) -> None:
+    async def _to_gateway(self, exchange: AsgiExchange, send: SendMessage) -> None:
         try:
             await self._gateway.handle(exchange)
         except ClientGone:
@@ -72,21 +75,36 @@ class WebApp:
         except Exception:  # noqa: BLE001 - the last line of defence: log it, answer, live on
             _log.exception("a bug in fallback: %s %s", exchange.method, exchange.path)
             if not exchange.started:
-                await exchange.start(500, [(b"content-type", b"text/plain")])
-                await exchange.finish(b"fallback failed at this request; its log says why")
+                text = "fallback failed at this request; its log says why"
+                await self._answer(send, 500, "internal-error", text)
         finally:
             exchange.close()
 
-    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+    def _refusal(self, scope: Scope) -> tuple[int, str, str] | None:
         host, upgrade = _host_and_upgrade(scope["headers"])
         if self._hosts is not None and host not in self._hosts:
-            return 421, (
-                f"This service does not answer for the host {host!r}. If that name is right, "
-                f"add it to server.allowed_hosts."
+            return (
+                421,
+                "unknown-host",
+                (
+                    f"This service does not answer for the host {host!r}. If that name is right, "
+                    f"add it to server.allowed_hosts."
+                ),
             )
         if upgrade:
-            return 426, "This service speaks HTTP only; send the request without an upgrade."
+            text = "This service speaks HTTP only; send the request without an upgrade."
+            return 426, "no-websocket", text
         return None
+
+    async def _answer(self, send: SendMessage, status: int, reason: str, text: str) -> None:
+        body = text.encode() + b"\n"
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", str(len(body)).encode()),
+            *own_headers(reason, proxy=self._proxy),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
     async def _to_control(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
         if self._control is None:
@@ -113,13 +131,3 @@ def _host_and_upgrade(headers: list[tuple[bytes, bytes]]) -> tuple[str, bool]:
         elif name == b"upgrade":
             upgrade = value.strip().lower() == b"websocket"
     return host.rpartition(":")[0] if _PORT.search(host) else host, upgrade
-
-
-async def _answer(send: SendMessage, status: int, text: str) -> None:
-    body = text.encode() + b"\n"
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

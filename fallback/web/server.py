@@ -40,10 +40,11 @@ def listen(host: str, port: int) -> socket.socket:
 def run(app: AsgiApp, listening: socket.socket, *, max_connections: int) -> None:
     """Serve until a signal; answers under way get 30 s to end. Over `max_connections` at once
     the next are answered 503."""
-    # An answer that is aborted on purpose is no error of the server's.
-    logging.getLogger("uvicorn.error").addFilter(
-        lambda record: "without completing response" not in record.getMessage()
-    )
+    log = logging.getLogger("uvicorn.error")
+    # An answer that is aborted on purpose is no error of the server's, and a refused upgrade
+    # (Codex asks for one at each start) no reason for a warning.
+    log.setLevel(logging.ERROR)
+    log.addFilter(lambda record: "without completing response" not in record.getMessage())
     config = uvicorn.Config(
         app,
         http="httptools",

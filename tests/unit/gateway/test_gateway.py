@@ -176,6 +176,24 @@ def test_a_client_that_leaves_frees_everything(stream: bool) -> None:
     run(story())
 
 
+def test_a_client_that_leaves_after_the_last_event_has_its_answer() -> None:
+    """Codex does not wait for the end of the response: that is no broken request."""
+
+    async def story() -> None:
+        slow_end = Script(headers=EVENT_STREAM, body=(*STREAMS["anthropic"], Wait(30.0)))
+        rig = Rig([slow_end])
+        rig.take_down("anthropic")
+        rig.board.record("anthropic", ALIVE, 0.0)
+        task = asyncio.ensure_future(rig.ask(ask(rig, stream=True)))
+        await asyncio.sleep(1.0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert rig.records[-1].ended == "complete"
+        assert rig.board["anthropic"].state is State.HEALTHY
+
+    run(story())
+
+
 def test_a_canary_whose_client_left_makes_room() -> None:
     """A lost canary never blocks the return."""
 

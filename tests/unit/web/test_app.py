@@ -26,7 +26,14 @@ def app(handle: Any, *, hosts: frozenset[str] | None = frozenset({"127.0.0.1", "
     def no_control() -> Any:
         raise AssertionError("not asked for")
 
-    return WebApp(Gateway(handle), no_control, hosts=hosts, startup=nothing, shutdown=nothing)  # type: ignore[arg-type]
+    return WebApp(
+        Gateway(handle),  # type: ignore[arg-type]
+        no_control,
+        proxy="fallback",
+        hosts=hosts,
+        startup=nothing,
+        shutdown=nothing,
+    )
 
 
 async def call(
@@ -80,6 +87,7 @@ async def test_other_hosts_are_turned_away(host: bytes) -> None:
     sent = await call(app(echo), headers=((b"host", host),))
     assert sent[0]["status"] == 421
     assert b"server.allowed_hosts" in sent[1]["body"]
+    assert (b"llm-provenance", b"tier=none, reason=unknown-host") in sent[0]["headers"]
     assert (await call(app(echo, hosts=None), headers=((b"host", host),)))[0]["status"] == 200
 
 
