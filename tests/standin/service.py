@@ -72,6 +72,16 @@ def running_fallback(cloud_url: str, log: Path, **overrides: str) -> Iterator[Fa
     `overrides` are settings by the name of their environment variable, without `FALLBACK_`.
     Raises `AssertionError` at the end if the service logged an error.
     """
+    with ailing_fallback(cloud_url, log, **overrides) as service:
+        if overrides.get("LOCAL__MODE") != "off":
+            service.await_local()
+        yield service
+        assert " ERROR " not in service.text(), f"it logged errors:\n{service.text()}"
+
+
+@contextmanager
+def ailing_fallback(cloud_url: str, log: Path, **overrides: str) -> Iterator[Fallback]:
+    """The same where errors are what the test is about: it may have no model and log them."""
     settings = {
         "UPSTREAMS__ANTHROPIC__BASE_URL": cloud_url,
         "UPSTREAMS__OPENAI__BASE_URL": cloud_url,
@@ -81,7 +91,4 @@ def running_fallback(cloud_url: str, log: Path, **overrides: str) -> Iterator[Fa
     env.update({f"FALLBACK_{name}": value for name, value in settings.items()})
     command = [str(_COMMAND), "serve", "--host", HOST, "--port", "0"]
     with Fallback(command, env, log) as service:
-        if overrides.get("LOCAL__MODE") != "off":
-            service.await_local()
         yield service
-        assert " ERROR " not in service.text(), f"it logged errors:\n{service.text()}"
