@@ -107,7 +107,7 @@ class _PacedStream:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._answers = answers
-        self._left = payloads.MESSAGES_PACED.marks
+        self._left = payloads.PACED_MARKS
         self._due = self._loop.time()
 
     def start(self) -> None:

@@ -15,7 +15,7 @@ WHOLE_MARKS = 380  # makes an answer of about 2 KB
 BURST_EVENTS = 100
 BURST_MARKS = BURST_EVENTS - 5  # all events but the two that open and the three that close
 PACED_EVENTS_PER_S = 50.0
-PACED_STREAM_S = 30.0  # a bound: whoever measures leaves earlier
+PACED_MARKS = 1500  # 30 s, a bound: whoever measures leaves earlier
 
 MESSAGES, CHAT = "/v1/messages", "/v1/chat/completions"
 
@@ -125,7 +125,14 @@ MESSAGES_PACED = Case(
     title="one paced event",
     path=MESSAGES,
     body=_body("claude", PACED),
-    marks=int(PACED_STREAM_S * PACED_EVENTS_PER_S),
+    marks=PACED_MARKS,
+)
+CHAT_PACED = Case(
+    name="chat-paced",
+    title="chat, one paced event",
+    path=CHAT,
+    body=_body("gpt", PACED),
+    marks=PACED_MARKS,
 )
 CHAT_2KB = Case(
     name="chat-2kb",

@@ -28,6 +28,7 @@ MEASURES = (
     Measure(key="cpu_us/messages-paced", title="CPU µs, one paced event", is_cost=True),
     Measure(key="cpu_us/chat-2kb", title="CPU µs, chat, 2 KB", is_cost=True),
     Measure(key="cpu_us/chat-stream", title="CPU µs, chat, 100-event stream", is_cost=True),
+    Measure(key="cpu_us/chat-paced", title="CPU µs, chat, one paced event", is_cost=True),
     Measure(key="cpu_us/tls-2kb", title="CPU µs, TLS upstream, 2 KB", is_cost=True),
     Measure(key="p50_ms", title="p50 ms, 1 connection", digits=2),
     Measure(key="added_p50_ms", title="added p50 ms", digits=2),
