@@ -65,12 +65,20 @@ class CloudTier:
         return await attempt.run()
 
 
+_END_BYTES = 1024
+
+
 def asks_for_stream(body: bytes) -> bool:
-    """Whether a JSON body holds `"stream": true`, told without parsing it.
+    """Whether a JSON body holds `"stream": true`, told without parsing it, first of all where
+    clients put it: near one of the ends.
 
     Inside a JSON string the quotes would be escaped, so only a member can match; one in a
     nested object costs no more than another deadline.
     """
+    if len(body) > 2 * _END_BYTES:
+        ends = body[:_END_BYTES], body[-_END_BYTES:]
+        if any(map(asks_for_stream, ends)):
+            return True
     at = body.find(b'"stream"')
     while at >= 0:
         if body[at + 8 : at + 24].lstrip(b" \t\r\n:").startswith(b"true"):

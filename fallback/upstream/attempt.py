@@ -7,7 +7,6 @@ checked; for anything else the status and headers. What fails before costs the c
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import NamedTuple
 
@@ -110,15 +109,14 @@ class Live:
         read, stall_s = self._response.read, self._attempt.stall_s
         while self._watch is None or self._watch.error is None:
             try:
-                async with asyncio.timeout(stall_s):
-                    chunk = await read()
+                chunk = await read(stall_s)
                 if not chunk:
                     return await self._end(send)
                 out = self._look(chunk)
             except TransportError as error:
-                return await self._break(send, error.failure, str(error))
-            except TimeoutError:
-                return await self._break(send, Failure.STALL, f"no byte for {stall_s:g} s")
+                stalled = error.failure is Failure.TIMEOUT
+                failure = Failure.STALL if stalled else error.failure
+                return await self._break(send, failure, str(error))
             except DecodingError as error:
                 return await self._break(send, Failure.ENCODING, str(error))
             if out:
@@ -181,13 +179,10 @@ class Attempt:
     async def run(self) -> Whole | Live | Outcome:
         """A good answer, an error answer of the upstream's (`Whole`), or an outcome without."""
         try:
-            async with asyncio.timeout(self._head_s):
-                response = await self._send()
+            response = await self._send()
         except TransportError as error:
             phase: Phase = "headers" if error.sent else "connect"
             return self.failed(phase, error.failure, detail=str(error))
-        except TimeoutError:
-            return self.failed("headers", Failure.TIMEOUT, detail=_no_answer(self._head_s))
         kept = False
         try:
             result = await self._commit(response)
@@ -200,25 +195,37 @@ class Attempt:
     async def _send(self) -> TransportResponse:
         request = self._request
         return await self._transport.send(
-            self._upstream, request.method, request.target, request.headers, request.body
+            self._upstream,
+            request.method,
+            request.target,
+            request.headers,
+            request.body,
+            limit_s=self._head_s,
         )
 
     async def _commit(self, response: TransportResponse) -> Whole | Live | Outcome:
-        left_s = None
-        if self._commit_s is not None:
-            left_s = max(0.0, self._commit_s - (self._clock() - self._started))
         try:
-            async with asyncio.timeout(left_s):
-                return await self._judge(response)
+            return await self._judge(response)
         except TransportError as error:
             return self.failed("content", error.failure, status=response.status, detail=str(error))
         except DecodingError as error:
             return self.failed(
                 "content", Failure.ENCODING, status=response.status, detail=str(error)
             )
-        except TimeoutError:
-            detail = _no_answer(self._commit_s)
-            return self.failed("content", Failure.TIMEOUT, status=response.status, detail=detail)
+
+    def _left_s(self) -> float:
+        """What is left of the time in which the answer must be committed."""
+        return max(0.0, self._started + self._commit_s - self._clock())
+
+    async def _read_all(self, response: TransportResponse, limit_bytes: int) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        while chunk := await response.read(self._left_s()):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit_bytes:
+                raise TransportError(Failure.PROTOCOL, "the answer is too large", sent=True)
+        return b"".join(chunks)
 
     async def _judge(self, response: TransportResponse) -> Whole | Live | Outcome:
         if response.status >= 400:
@@ -234,7 +241,7 @@ class Attempt:
         """An error answer is read whole, so that its type can be known; a large one passes."""
         if self._request.dialect is None or self._request.method == "HEAD":
             return Live(self, response, response.headers, None, None, [])
-        body = await _read_all(response, _MAX_ERROR_BYTES)
+        body = await self._read_all(response, _MAX_ERROR_BYTES)
         coding = _coding(response)
         try:
             plain = decode(body, coding, limit_bytes=_MAX_ERROR_BYTES)
@@ -250,7 +257,7 @@ class Attempt:
         )
 
     async def _whole(self, response: TransportResponse, content_type: bytes) -> Whole | Outcome:
-        body = await _read_all(response, _MAX_WHOLE_BYTES)
+        body = await self._read_all(response, _MAX_WHOLE_BYTES)
         plain = decode(body, _coding(response), limit_bytes=_MAX_DECODED_BYTES)
         if not _is_json_object(plain):
             html = content_type.startswith(b"text/html") or plain.lstrip()[:1] == b"<"
@@ -274,7 +281,7 @@ class Attempt:
         held: list[bytes] = []
         size = 0
         while not watch.committed and size < _MAX_PROLOGUE_BYTES:
-            chunk = await response.read()
+            chunk = await response.read(self._left_s())
             if not chunk:
                 return self._ended_early(response, empty=size == 0)
             whole = watch.feed(chunk if decoder is None else decoder.feed(chunk))
@@ -333,12 +340,10 @@ class Attempt:
         )
 
 
-def _limits(
-    request: Request, deadlines: Deadlines, *, canary: bool
-) -> tuple[float | None, float | None]:
-    """Seconds until headers, and until the commit; None where nothing is promised."""
+def _limits(request: Request, deadlines: Deadlines, *, canary: bool) -> tuple[float, float]:
+    """Seconds until the headers, and until the commit."""
     if not request.generates:
-        return deadlines.whole_s, None
+        return deadlines.whole_s, deadlines.whole_s
     if not request.streams:
         whole_s = deadlines.first_content_s if canary else deadlines.whole_s
         return whole_s, whole_s
@@ -347,24 +352,9 @@ def _limits(
     return deadlines.first_byte_s, deadlines.first_content_s
 
 
-def _no_answer(limit_s: float | None) -> str:
-    return f"no answer within {limit_s:g} s" if limit_s is not None else "no answer in time"
-
-
 def _coding(response: TransportResponse) -> str | None:
     value = find(response.headers, b"content-encoding")
     return value.decode("latin-1") if value else None
-
-
-async def _read_all(response: TransportResponse, limit_bytes: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    while chunk := await response.read():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > limit_bytes:
-            raise TransportError(Failure.PROTOCOL, "the answer is too large", sent=True)
-    return b"".join(chunks)
 
 
 def _is_json_object(body: bytes) -> bool:

@@ -60,18 +60,20 @@ class DirectTransport:
         target: str,
         headers: Headers,
         body: bytes | AsyncIterable[bytes],
+        *,
+        limit_s: float,
     ) -> TransportResponse:
         origin = self._origin(upstream)
         head = _head(method, origin.prefix + target, origin.host_header, headers, body)
         connection = self._pooled(upstream.name)
         if connection is not None:
             try:
-                return await self._exchange(connection, head, body, method)
+                return await self._exchange(connection, head, body, method, limit_s)
             except TransportError:
                 if connection.answered or not isinstance(body, bytes):
                     raise
         connection = await self._connect(origin)
-        return await self._exchange(connection, head, body, method)
+        return await self._exchange(connection, head, body, method, limit_s)
 
     async def aclose(self) -> None:
         for connections in self._idle.values():
@@ -80,11 +82,16 @@ class DirectTransport:
         self._idle.clear()
 
     async def _exchange(
-        self, connection: _Connection, head: bytes, body: bytes | AsyncIterable[bytes], method: str
+        self,
+        connection: _Connection,
+        head: bytes,
+        body: bytes | AsyncIterable[bytes],
+        method: str,
+        limit_s: float,
     ) -> TransportResponse:
         done = False
         try:
-            await connection.request(head, body, headless=method == "HEAD")
+            await connection.request(head, body, headless=method == "HEAD", limit_s=limit_s)
             done = True
             return _Answer(connection, self._release)
         finally:
@@ -184,8 +191,8 @@ class _Answer:
         self._connection: _Connection | None = connection
         self._release = release
 
-    async def read(self) -> bytes:
-        return await self._connection.read() if self._connection is not None else b""
+    async def read(self, limit_s: float) -> bytes:
+        return await self._connection.read(limit_s) if self._connection is not None else b""
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -209,8 +216,10 @@ class _Connection(asyncio.Protocol):
         self.headers: Headers = []
         self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self._parser: httptools.HttpResponseParser | None = None
+        self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
+        self._limit_s = self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._writable = asyncio.Event()
         self._writable.set()
         self._error: TransportError | None = None
@@ -225,7 +234,12 @@ class _Connection(asyncio.Protocol):
     # -- one exchange ------------------------------------------------------------------------
 
     async def request(
-        self, head: bytes, body: bytes | AsyncIterable[bytes], *, headless: bool
+        self,
+        head: bytes,
+        body: bytes | AsyncIterable[bytes],
+        *,
+        headless: bool,
+        limit_s: float,
     ) -> None:
         """Send a request and wait for the answer's head. `headless`: an answer to HEAD."""
         self._begin(headless)
@@ -236,14 +250,14 @@ class _Connection(asyncio.Protocol):
             self._transport.write(head)
             await self._upload(body)
         while not self._head_done:
-            await self._wait()
+            await self._wait(limit_s)
 
-    async def read(self) -> bytes:
+    async def read(self, limit_s: float) -> bytes:
         """The next bytes as they arrive; empty at the proper end."""
         while not self._chunks:
             if self._complete:
                 return b""
-            await self._wait()
+            await self._wait(limit_s)
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._buffered = 0
@@ -264,7 +278,6 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _begin(self, headless: bool) -> None:
-        self._parser = httptools.HttpResponseParser(self)
         self._headless = headless
         self._head_done = self._complete = self.answered = False
         self._head_bytes = 0
@@ -283,14 +296,37 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         self._transport.write(data)
 
-    async def _wait(self) -> None:
+    async def _wait(self, limit_s: float) -> None:
         if self._error is not None:
             raise self._error
         self._waiter = self._loop.create_future()
+        self._limit_s = limit_s
+        self._deadline = self._loop.time() + limit_s
+        # A timer that is still running fires early and then runs on: cheaper, many times a
+        # second, than one timer for each wait.
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._set_timer()
         try:
             await self._waiter
         finally:
             self._waiter = None
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._check_deadline)
+
+    def _check_deadline(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._loop.time() < self._deadline:
+            self._set_timer()
+        else:
+            error = TransportError(
+                Failure.TIMEOUT, f"nothing came for {self._limit_s:g} s", sent=True
+            )
+            self._waiter.set_exception(error)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -309,7 +345,7 @@ class _Connection(asyncio.Protocol):
         self.usable = True
 
     def data_received(self, data: bytes) -> None:
-        if self._complete or self._parser is None:
+        if self._complete:
             # Nobody asked: the server is out of step, so the connection is of no use.
             self.abort()
             return
@@ -332,6 +368,8 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.usable = False
         self._writable.set()
+        if self._timer is not None:
+            self._timer.cancel()
         if error is not None:
             self._fail(Failure.TRUNCATED if self._head_done else Failure.RESET, str(error))
         else:
@@ -357,17 +395,16 @@ class _Connection(asyncio.Protocol):
 
     def _ends_by_eof(self) -> bool:
         framed = (b"content-length", b"transfer-encoding")
-        return not any(name.lower() in framed for name, _ in self.headers)
+        return not any(name in framed for name, _ in self.headers)
 
     # -- httptools callbacks -----------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head_done:
             return  # a trailer: nobody can be told any more
-        self.headers.append((name, value))
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        assert self._parser is not None
         self.status = self._parser.get_status_code()
         if self.status < 200:
             self.headers = []
@@ -388,7 +425,6 @@ class _Connection(asyncio.Protocol):
         self._wake()
 
     def on_message_complete(self) -> None:
-        assert self._parser is not None
         if self.status < 200 or not self._head_done:
             return
         if not self._parser.should_keep_alive():

@@ -1,4 +1,4 @@
-"""What a proxy must take out of headers, and nothing else.
+"""What a proxy must take out of headers, and nothing else. Names are in lower case here.
 
 Source: RFC 9110 section 7.6.1 (`Connection` and the fields it names).
 """
@@ -29,7 +29,7 @@ _RESPONSE_DROPS = _HOP_BY_HOP | {b"proxy-status"}
 
 
 def for_upstream(headers: Headers, *, family: str, api_key: str | None) -> Headers:
-    """The client's headers (lower-case names) for the upstream, in their order.
+    """The client's headers for the upstream, in their order.
 
     `api_key` replaces the client's credentials, in the header that the family uses.
     """
@@ -47,19 +47,18 @@ def for_upstream(headers: Headers, *, family: str, api_key: str | None) -> Heade
 
 
 def for_client(headers: Headers) -> Headers:
-    """The upstream's response headers (names in any case) for the client, in their order."""
-    lowered = [(name.lower(), value) for name, value in headers]
+    """The upstream's response headers for the client, in their order."""
     drops = _RESPONSE_DROPS
-    named = _named_by_connection(lowered)
+    named = _named_by_connection(headers)
     if named:
         drops = drops | named
-    return [pair for pair in lowered if pair[0] not in drops]
+    return [pair for pair in headers if pair[0] not in drops]
 
 
 def find(headers: Headers, name: bytes) -> bytes | None:
-    """The first value of `name` (lower case) among headers of any case."""
+    """The first value of `name`."""
     for key, value in headers:
-        if key.lower() == name:
+        if key == name:
             return value
     return None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import msgspec
@@ -70,6 +71,8 @@ class ScriptedTransport:
         target: str,
         headers: Headers,
         body: bytes | AsyncIterable[bytes],
+        *,
+        limit_s: float,
     ) -> TransportResponse:
         whole = body if isinstance(body, bytes) else b"".join([chunk async for chunk in body])
         request = SeenRequest(
@@ -77,8 +80,10 @@ class ScriptedTransport:
         )
         self.seen.append(request)
         script = self._answer(request)
-        for beat in script.before:
-            await _play(beat)
+        with _limited():
+            async with asyncio.timeout(limit_s):
+                for beat in script.before:
+                    await _play(beat)
         self.open_responses += 1
         return _ScriptedResponse(script, self._closed)
 
@@ -92,21 +97,30 @@ class ScriptedTransport:
 class _ScriptedResponse:
     def __init__(self, script: Script, closed: Callable[[], None]) -> None:
         self.status = script.status
-        self.headers: Headers = list(script.headers)
+        self.headers: Headers = [(name.lower(), value) for name, value in script.headers]
         self._body = iter(script.body)
         self._closed: Callable[[], None] | None = closed
 
-    async def read(self) -> bytes:
-        for beat in self._body:
-            chunk = await _play(beat)
-            if chunk:
-                return chunk
+    async def read(self, limit_s: float) -> bytes:
+        with _limited():
+            async with asyncio.timeout(limit_s):
+                for beat in self._body:
+                    if chunk := await _play(beat):
+                        return chunk
         return b""
 
     def close(self) -> None:
         if self._closed is not None:
             self._closed()
             self._closed = None
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise TransportError(Failure.TIMEOUT, "scripted silence", sent=True) from error
 
 
 async def _play(beat: Beat) -> bytes:

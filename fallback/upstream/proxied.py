@@ -5,6 +5,7 @@ translated here, once, by a table.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ _TABLE: tuple[tuple[type[BaseException], Failure | None, bool], ...] = (
     (aiohttp.ClientConnectorCertificateError, Failure.CERTIFICATE, False),
     (aiohttp.ClientConnectorSSLError, Failure.TLS, False),
     (aiohttp.ConnectionTimeoutError, Failure.CONNECT_TIMEOUT, False),
+    (TimeoutError, Failure.TIMEOUT, True),
     (aiohttp.ClientHttpProxyError, Failure.PROTOCOL, False),
     (aiohttp.ClientConnectorError, None, False),
     (aiohttp.ServerDisconnectedError, Failure.RESET, True),
@@ -73,17 +75,20 @@ class ProxiedTransport:
         target: str,
         headers: Headers,
         body: bytes | AsyncIterable[bytes],
+        *,
+        limit_s: float,
     ) -> TransportResponse:
         url = URL(upstream.base_url + target, encoded=True)
         with _translated():
-            try:
-                return await self._request(upstream, method, url, headers, body)
-            except (aiohttp.ServerDisconnectedError, ConnectionResetError):
-                # A pooled connection that the server closed while it lay idle says nothing
-                # about the server: once more, on what the pool (now without it) gives.
-                if not isinstance(body, bytes):
-                    raise
-                return await self._request(upstream, method, url, headers, body)
+            async with asyncio.timeout(limit_s):
+                try:
+                    return await self._request(upstream, method, url, headers, body)
+                except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+                    # A pooled connection that the server closed while it lay idle says nothing
+                    # about the server: once more, on what the pool (now without it) gives.
+                    if not isinstance(body, bytes):
+                        raise
+                    return await self._request(upstream, method, url, headers, body)
 
     async def _request(
         self,
@@ -133,11 +138,12 @@ class _Response:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.status = response.status
-        self.headers: Headers = list(response.raw_headers)
+        self.headers: Headers = [(name.lower(), value) for name, value in response.raw_headers]
 
-    async def read(self) -> bytes:
+    async def read(self, limit_s: float) -> bytes:
         with _translated():
-            return await self._response.content.readany()
+            async with asyncio.timeout(limit_s):
+                return await self._response.content.readany()
 
     def close(self) -> None:
         if self._response.content.is_eof():

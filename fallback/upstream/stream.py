@@ -35,37 +35,56 @@ class StreamWatch:
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes that are whole events now; the remainder waits for more."""
-        if not self.committed or self._rest or b"\r" in chunk:
-            return self._feed_slowly(chunk)
-        end = chunk.rfind(b"\n\n") + 2
+        buffer = self._rest + chunk
+        if b"\r" in buffer:
+            events, self._rest = split_events(buffer)
+            self._look(events)
+            return b"".join(events)
+        end = buffer.rfind(b"\n\n") + 2
         if end == 1:
-            self._rest = chunk
+            self._rest = buffer
             return b""
-        whole, self._rest = chunk[:end], chunk[end:]
-        if self.finished or self._dialect.watch.search(whole):
-            self._look(split_events(whole)[0])
+        whole, self._rest = buffer[:end], buffer[end:]
+        self._search(whole, self._prologue(whole))
         return whole
 
-    def _feed_slowly(self, chunk: bytes) -> bytes:
-        events, self._rest = split_events(self._rest + chunk)
-        whole = b"".join(events)
-        if not self.committed or self.finished or self._dialect.watch.search(whole):
-            self._look(events)
-        return whole
+    def _prologue(self, whole: bytes) -> int:
+        """Look at each event up to the first content; returns where to go on."""
+        at = 0
+        while not (self.committed or self._failed or at == len(whole)):
+            end = whole.index(b"\n\n", at) + 2
+            self._look([whole[at:end]])
+            at = end
+        return at
+
+    def _search(self, whole: bytes, at: int) -> None:
+        found = self._dialect.watch.search(whole, at)
+        if found is None and not self.finished:
+            return
+        if found is not None and not self.finished:
+            before = whole.rfind(b"\n\n", at, found.start())
+            at = before + 2 if before >= 0 else at
+        self._look(split_events(whole[at:])[0])
+
+    @property
+    def _failed(self) -> bool:
+        return self.error is not None or self.malformed
 
     def _look(self, events: list[bytes]) -> None:
         for event in events:
-            mark = self._dialect.mark(event)
-            if mark is Mark.CONTENT:
-                # Content after the end of one choice: another one is still being written.
-                self.committed, self.finished = True, False
-            elif mark is Mark.FINISHED:
-                self.committed = self.finished = True
-            elif mark is Mark.END:
-                self.committed = self.finished = self.ended = True
-            elif mark is Mark.ERROR:
-                self.error = self._dialect.stream_error(event)
+            if self._failed:
                 return
-            elif mark is Mark.MALFORMED and not self.committed:
-                self.malformed = True
-                return
+            self._take(self._dialect.mark(event), event)
+
+    def _take(self, mark: Mark, event: bytes) -> None:
+        if mark is Mark.CONTENT:
+            # Content after the end of one choice: another one is still being written.
+            self.committed, self.finished = True, False
+        elif mark is Mark.FINISHED:
+            self.committed = self.finished = True
+        elif mark is Mark.END:
+            self.committed = self.finished = self.ended = True
+        elif mark is Mark.ERROR:
+            self.error = self._dialect.stream_error(event)
+        elif mark is Mark.MALFORMED and not self.committed:
+            self.malformed = True

@@ -25,9 +25,11 @@ class SwitchTransport:
         target: str,
         headers: Headers,
         body: bytes | AsyncIterable[bytes],
+        *,
+        limit_s: float,
     ) -> TransportResponse:
         transport = self._direct if upstream.proxy is None else self._through_proxy()
-        return await transport.send(upstream, method, target, headers, body)
+        return await transport.send(upstream, method, target, headers, body, limit_s=limit_s)
 
     async def aclose(self) -> None:
         await self._direct.aclose()

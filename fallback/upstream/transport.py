@@ -39,13 +39,14 @@ class TransportError(Exception):
 
 
 class TransportResponse(Protocol):
-    """The answer's head, and its body as it comes."""
+    """The answer's head (header names in lower case), and its body as it comes."""
 
     status: int
     headers: Headers
 
-    async def read(self) -> bytes:
-        """The next bytes as they arrive; empty at the proper end. Raises `TransportError`."""
+    async def read(self, limit_s: float) -> bytes:
+        """The next bytes as they arrive; empty at the proper end. Raises `TransportError`, with
+        `Failure.TIMEOUT` after `limit_s` seconds without any."""
         ...
 
     def close(self) -> None:
@@ -63,10 +64,13 @@ class Transport(Protocol):
         target: str,
         headers: Headers,
         body: bytes | AsyncIterable[bytes],
+        *,
+        limit_s: float,
     ) -> TransportResponse:
-        """`target` is the raw path and query. Cancelling drops the connection.
+        """`target` is the raw path and query; `limit_s` bounds the wait for the answer's head,
+        once the request was sent. Cancelling drops the connection.
 
-        Raises `TransportError`.
+        Raises `TransportError`, with `Failure.TIMEOUT` past the limit.
         """
         ...
 

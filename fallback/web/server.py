@@ -52,6 +52,7 @@ def run(app: AsgiApp, listening: socket.socket, *, max_connections: int) -> None
         lifespan="on",
         access_log=False,
         log_config=None,
+        proxy_headers=False,
         server_header=False,
         date_header=False,
         limit_concurrency=max_connections,

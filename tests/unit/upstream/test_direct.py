@@ -94,17 +94,18 @@ async def get(
     target: str = "/",
     headers: Headers | None = None,
     body: bytes = b"",
+    limit_s: float = 5.0,
 ) -> tuple[TransportResponse, bytes]:
-    response = await transport.send(upstream, method, target, headers or [], body)
+    response = await transport.send(upstream, method, target, headers or [], body, limit_s=limit_s)
     try:
-        return response, await everything(response)
+        return response, await everything(response, limit_s)
     finally:
         response.close()
 
 
-async def everything(response: TransportResponse) -> bytes:
+async def everything(response: TransportResponse, limit_s: float = 5.0) -> bytes:
     got = b""
-    while chunk := await response.read():
+    while chunk := await response.read(limit_s):
         got += chunk
     return got
 
@@ -207,14 +208,28 @@ async def test_a_new_connection_that_dies_is_not_tried_again() -> None:
         assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok"],
+    ids=["before-the-head", "inside-the-body"],
+)
+async def test_silence_is_a_timeout(answer: bytes) -> None:
+    """Past the limit nothing is waited for any more, and the connection is dropped."""
+    async with serving([answer]) as (server, upstream, transport):
+        with pytest.raises(TransportError) as caught:
+            await get(transport, upstream, limit_s=0.05)
+        assert caught.value.failure is Failure.TIMEOUT
+        await asyncio.wait_for(server.lost.wait(), 5)
+
+
 async def test_leaving_an_answer_drops_its_connection() -> None:
     """Closing before the end, or cancelling before the head, ends the upstream's work at once."""
 
     async def close(transport: DirectTransport, upstream: UpstreamConfig) -> None:
-        (await transport.send(upstream, "GET", "/", [], b"")).close()
+        (await transport.send(upstream, "GET", "/", [], b"", limit_s=5.0)).close()
 
     async def cancel(transport: DirectTransport, upstream: UpstreamConfig) -> None:
-        task = asyncio.ensure_future(transport.send(upstream, "GET", "/", [], b""))
+        task = asyncio.ensure_future(transport.send(upstream, "GET", "/", [], b"", limit_s=5.0))
         await server.asked.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -238,7 +253,7 @@ async def test_a_streamed_body_goes_out_in_chunks() -> None:
             yield part
 
     async with serving([OK]) as (server, upstream, transport):
-        response = await transport.send(upstream, "POST", "/", [], parts())
+        response = await transport.send(upstream, "POST", "/", [], parts(), limit_s=5.0)
         assert await everything(response) == b"ok"
         response.close()
         assert server.requests[0].endswith(b"3\r\none\r\n5\r\nthree\r\n0\r\n\r\n")
