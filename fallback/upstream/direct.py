@@ -65,12 +65,13 @@ class DirectTransport:
     ) -> TransportResponse:
         origin = self._origin(upstream)
         head = _head(method, origin.prefix + target, origin.host_header, headers, body)
-        connection = self._pooled(upstream.name)
+        # A streamed body cannot be sent twice: not over a connection that may be dead.
+        connection = self._pooled(upstream.name) if isinstance(body, bytes) else None
         if connection is not None:
             try:
                 return await self._exchange(connection, head, body, method, limit_s)
-            except TransportError:
-                if connection.answered or not isinstance(body, bytes):
+            except TransportError as error:
+                if connection.answered or error.failure is not Failure.RESET:
                     raise
         connection = await self._connect(origin)
         return await self._exchange(connection, head, body, method, limit_s)
@@ -220,8 +221,7 @@ class _Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._limit_s = self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._full = False
         self._error: TransportError | None = None
         self._chunks: list[bytes] = []
         self._buffered = 0
@@ -248,7 +248,7 @@ class _Connection(asyncio.Protocol):
             self._transport.write(head + body)
         else:
             self._transport.write(head)
-            await self._upload(body)
+            await self._upload(body, limit_s)
         while not self._head_done:
             await self._wait(limit_s)
 
@@ -283,12 +283,19 @@ class _Connection(asyncio.Protocol):
         self._head_bytes = 0
         self.headers = []
 
-    async def _upload(self, body: AsyncIterable[bytes]) -> None:
+    async def _upload(self, body: AsyncIterable[bytes], limit_s: float) -> None:
         async for chunk in body:
+            while self._full and not self._head_done:
+                await self._wait(limit_s)
+            if self._head_done:
+                break
             if chunk:
-                await self._writable.wait()
                 self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-        self._write(b"0\r\n\r\n")
+        if self._head_done:
+            # Answered before the end of the request: nobody reads the rest.
+            self.usable = False
+        else:
+            self._write(b"0\r\n\r\n")
 
     def _write(self, data: bytes) -> None:
         if self._error is not None:
@@ -352,7 +359,7 @@ class _Connection(asyncio.Protocol):
         self.answered = True
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(Failure.PROTOCOL, str(error))
             self.abort()
             return
@@ -367,7 +374,6 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.usable = False
-        self._writable.set()
         if self._timer is not None:
             self._timer.cancel()
         if error is not None:
@@ -376,10 +382,11 @@ class _Connection(asyncio.Protocol):
             self._end_by_eof()
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self._full = True
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        self._full = False
+        self._wake()
 
     def _end_by_eof(self) -> None:
         self.usable = False
@@ -398,6 +405,10 @@ class _Connection(asyncio.Protocol):
         return not any(name in framed for name, _ in self.headers)
 
     # -- httptools callbacks -----------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            raise httptools.HttpParserError("an answer that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head_done:

@@ -181,8 +181,9 @@ async def test_an_answer_to_head_has_no_body() -> None:
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nok", Failure.TRUNCATED),
         (b"SSH-2.0-OpenSSH_9.2\r\n", Failure.PROTOCOL),
         (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 70_000, Failure.PROTOCOL),
+        (b"HTTP/1.1 101 OK\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", Failure.PROTOCOL),
     ],
-    ids=["unanswered", "short", "missing-last-chunk", "not-http", "huge-head"],
+    ids=["unanswered", "short", "missing-last-chunk", "not-http", "huge-head", "upgrade"],
 )
 async def test_a_bad_answer_raises(answer: bytes | None, failure: Failure) -> None:
     """An end that is not proper by the answer's own framing is never taken for one."""
@@ -243,6 +244,84 @@ async def test_leaving_an_answer_drops_its_connection() -> None:
             await leave(transport, upstream)
             await asyncio.wait_for(server.lost.wait(), 5)
             assert repr(transport) == "<DirectTransport idle={}>"
+
+
+async def test_bytes_after_an_answer_are_nobodys() -> None:
+    """A second answer in the same packet is not this one's body, nor the next request's."""
+    async with serving([OK + OK.replace(b"ok", b"no"), OK]) as (server, upstream, transport):
+        assert (await get(transport, upstream))[1] == b"ok"
+        assert (await get(transport, upstream))[1] == b"ok"
+        assert server.connections == 2
+
+
+async def test_silence_on_a_pooled_connection_is_waited_for_once() -> None:
+    """Only a connection that died idle is replaced; a silent server gets no second request."""
+    async with serving([OK, b"", OK]) as (server, upstream, transport):
+        await get(transport, upstream)
+        with pytest.raises(TransportError) as caught:
+            await get(transport, upstream, limit_s=0.05)
+        assert (caught.value.failure, len(server.requests)) == (Failure.TIMEOUT, 2)
+
+
+async def endless() -> AsyncIterator[bytes]:
+    while True:
+        yield b"x" * 65536
+
+
+async def test_an_answer_ends_the_upload() -> None:
+    """A 413 before the end of a streamed body reaches the client, though nobody reads the rest."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno")
+        await over.wait()
+        writer.close()
+
+    over = asyncio.Event()
+    listening = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    upstream = UpstreamConfig(name="c", family="openai", base_url=f"http://127.0.0.1:{port}")
+    transport = DirectTransport(connect_s=2.0)
+    response = await transport.send(upstream, "POST", "/", [], endless(), limit_s=5.0)
+    assert (response.status, await everything(response)) == (413, b"no")
+    response.close()
+    assert repr(transport) == "<DirectTransport idle={}>"
+    over.set()
+    listening.close()
+
+
+async def test_an_upload_that_nobody_reads_is_a_timeout() -> None:
+    """Neither an answer nor room for more: past the limit that is silence, too."""
+
+    async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    over = asyncio.Event()
+    listening = await asyncio.start_server(ignore, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    upstream = UpstreamConfig(name="c", family="openai", base_url=f"http://127.0.0.1:{port}")
+    with pytest.raises(TransportError) as caught:
+        await DirectTransport(connect_s=2.0).send(
+            upstream, "POST", "/", [], endless(), limit_s=0.05
+        )
+    assert caught.value.failure is Failure.TIMEOUT
+    over.set()
+    listening.close()
+
+
+async def test_a_streamed_body_gets_a_connection_of_its_own() -> None:
+    """It cannot be sent twice, so the pooled connection that died idle is not risked."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"one"
+
+    async with serving([OK, OK]) as (server, upstream, transport):
+        await get(transport, upstream)
+        response = await transport.send(upstream, "POST", "/", [], parts(), limit_s=5.0)
+        assert await everything(response) == b"ok"
+        response.close()
+        assert server.connections == 2
 
 
 async def test_a_streamed_body_goes_out_in_chunks() -> None:
