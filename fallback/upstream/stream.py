@@ -7,8 +7,12 @@ dialect's `watch` pattern matches.
 
 from __future__ import annotations
 
+from fallback.core.outcome import Failure
 from fallback.dialects.base import Dialect, ErrorFacts, Mark
 from fallback.dialects.sse import split_events
+from fallback.upstream.transport import TransportError
+
+MAX_EVENT_BYTES = 32 * 1024 * 1024
 
 
 class StreamWatch:
@@ -34,8 +38,13 @@ class StreamWatch:
         return f"<StreamWatch {self._dialect.name} {' '.join(seen)} rest={len(self._rest)}>"
 
     def feed(self, chunk: bytes) -> bytes:
-        """The bytes that are whole events now; the remainder waits for more."""
+        """The bytes that are whole events now; the remainder waits for more.
+
+        Raises `TransportError` for an event over `MAX_EVENT_BYTES`.
+        """
         buffer = self._rest + chunk
+        if len(buffer) > MAX_EVENT_BYTES:
+            raise TransportError(Failure.PROTOCOL, "an event without an end", sent=True)
         if b"\r" in buffer:
             events, self._rest = split_events(buffer)
             self._look(events)
@@ -52,7 +61,9 @@ class StreamWatch:
         """Look at each event up to the first content; returns where to go on."""
         at = 0
         while not (self.committed or self._failed or at == len(whole)):
-            end = whole.index(b"\n\n", at) + 2
+            end = whole.find(b"\n\n", at) + 2
+            if end == 1:
+                return len(whole)  # a blank line too many
             self._look([whole[at:end]])
             at = end
         return at
