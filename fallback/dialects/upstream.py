@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fallback.dialects.base import ErrorFacts, Mark
-from fallback.dialects.jsonvalues import mapping, optional_string, parse
+from fallback.dialects.jsonvalues import mapping, optional_string, parse, string
 from fallback.dialects.sse import event_data
 
 DONE_DATA = b"[DONE]"
+_NAME_CHARS = 100
+_MESSAGE_CHARS = 1000
 
 
 def mark_event(
@@ -47,7 +49,7 @@ def error_facts(body: bytes) -> ErrorFacts:
     """What an error body says, in any of the shapes that providers and their proxies use.
 
     The most telling name wins: a code (`enforced_spend_limit_reached`, `insufficient_quota`)
-    over a type (`rate_limit_error`).
+    over a type (`rate_limit_error`). Long texts are cut: records of them are kept.
     """
     try:
         value = mapping(parse(body))
@@ -55,7 +57,7 @@ def error_facts(body: bytes) -> ErrorFacts:
         return ErrorFacts()
     value = mapping(value.get("response")) or value
     if text := optional_string(value.get("error")):
-        return ErrorFacts(message=text)
+        return ErrorFacts(message=text[:_MESSAGE_CHARS])
     error = mapping(value.get("error")) or value
     details = mapping(error.get("details"))
     names = (
@@ -64,8 +66,9 @@ def error_facts(body: bytes) -> ErrorFacts:
         error.get("code"),
         error.get("type"),
     )
+    message = string(error.get("message")) or string(error.get("detail"))
     return ErrorFacts(
-        type=next(filter(None, map(optional_string, names)), None),
-        kind=optional_string(error.get("type")),
-        message=optional_string(error.get("message")) or optional_string(error.get("detail")),
+        type=next((name[:_NAME_CHARS] for name in map(string, names) if name), None),
+        kind=string(error.get("type"))[:_NAME_CHARS] or None,
+        message=message[:_MESSAGE_CHARS] or None,
     )

@@ -7,7 +7,7 @@ checked; for anything else the status and headers. What fails before costs the c
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import NamedTuple
 
 import msgspec
@@ -170,7 +170,7 @@ class Attempt:
         self._upstream = upstream
         self._request = request
         self._clock = clock
-        self._started = clock()
+        self._started = self._asked = clock()
         self._first_content_s: float | None = None
         self.stall_s = deadlines.stall_s
         self.terminal = request.dialect.terminal if request.dialect else b""
@@ -199,9 +199,15 @@ class Attempt:
             request.method,
             request.target,
             request.headers,
-            request.body,
+            request.body if isinstance(request.body, bytes) else self._timed(request.body),
             limit_s=self._head_s,
         )
+
+    async def _timed(self, body: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+        """The body; the deadlines count from its last bytes, since its pace is the client's."""
+        async for chunk in body:
+            self._asked = self._clock()
+            yield chunk
 
     async def _commit(self, response: TransportResponse) -> Whole | Live | Outcome:
         try:
@@ -215,17 +221,18 @@ class Attempt:
 
     def _left_s(self) -> float:
         """What is left of the time in which the answer must be committed."""
-        return max(0.0, self._started + self._commit_s - self._clock())
+        return max(0.0, self._asked + self._commit_s - self._clock())
 
-    async def _read_all(self, response: TransportResponse, limit_bytes: int) -> bytes:
+    async def _read(self, response: TransportResponse, limit_bytes: int) -> tuple[bytes, bool]:
+        """The body up to a little over the limit, and whether that is all of it."""
         chunks: list[bytes] = []
         size = 0
         while chunk := await response.read(self._left_s()):
             chunks.append(chunk)
             size += len(chunk)
             if size > limit_bytes:
-                raise TransportError(Failure.PROTOCOL, "the answer is too large", sent=True)
-        return b"".join(chunks)
+                return b"".join(chunks), False
+        return b"".join(chunks), True
 
     async def _judge(self, response: TransportResponse) -> Whole | Live | Outcome:
         if response.status >= 400:
@@ -237,11 +244,15 @@ class Attempt:
             return await self._stream(response)
         return await self._whole(response, content_type)
 
-    async def _error(self, response: TransportResponse) -> Whole | Live:
+    async def _error(self, response: TransportResponse) -> Whole | Live | Outcome:
         """An error answer is read whole, so that its type can be known; a large one passes."""
         if self._request.dialect is None or self._request.method == "HEAD":
             return Live(self, response, response.headers, None, None, [])
-        body = await self._read_all(response, _MAX_ERROR_BYTES)
+        body, whole = await self._read(response, _MAX_ERROR_BYTES)
+        if not whole:
+            outcome = classify(self._facts("done", status=response.status))
+            passes = Live(self, response, response.headers, None, None, [body])
+            return outcome if outcome.next_tier else passes
         coding = _coding(response)
         try:
             plain = decode(body, coding, limit_bytes=_MAX_ERROR_BYTES)
@@ -257,7 +268,9 @@ class Attempt:
         )
 
     async def _whole(self, response: TransportResponse, content_type: bytes) -> Whole | Outcome:
-        body = await self._read_all(response, _MAX_WHOLE_BYTES)
+        body, whole = await self._read(response, _MAX_WHOLE_BYTES)
+        if not whole:
+            raise TransportError(Failure.PROTOCOL, "the answer is too large", sent=True)
         plain = decode(body, _coding(response), limit_bytes=_MAX_DECODED_BYTES)
         if not _is_json_object(plain):
             html = content_type.startswith(b"text/html") or plain.lstrip()[:1] == b"<"
@@ -360,6 +373,6 @@ def _coding(response: TransportResponse) -> str | None:
 def _is_json_object(body: bytes) -> bool:
     try:
         msgspec.json.decode(body, type=msgspec.Raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return False
     return body.lstrip()[:1] == b"{"
