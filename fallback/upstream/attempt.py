@@ -172,6 +172,7 @@ class Attempt:
         self._clock = clock
         self._started = self._asked = clock()
         self._first_content_s: float | None = None
+        self._upload_error: Exception | None = None
         self.stall_s = deadlines.stall_s
         self.terminal = request.dialect.terminal if request.dialect else b""
         self._head_s, self._commit_s = _limits(request, deadlines, canary=canary)
@@ -181,6 +182,8 @@ class Attempt:
         try:
             response = await self._send()
         except TransportError as error:
+            if self._upload_error is not None:
+                raise self._upload_error from error
             phase: Phase = "headers" if error.sent else "connect"
             return self.failed(phase, error.failure, detail=str(error))
         kept = False
@@ -205,9 +208,14 @@ class Attempt:
 
     async def _timed(self, body: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         """The body; the deadlines count from its last bytes, since its pace is the client's."""
-        async for chunk in body:
-            self._asked = self._clock()
-            yield chunk
+        try:
+            async for chunk in body:
+                self._asked = self._clock()
+                yield chunk
+        except Exception as error:
+            # A transport may make a failure of its own of it, which would blame the upstream.
+            self._upload_error = error
+            raise
 
     async def _commit(self, response: TransportResponse) -> Whole | Live | Outcome:
         try:

@@ -44,8 +44,17 @@ def translate(error: Exception) -> TransportError:
     for kind, failure, sent in _TABLE:
         if isinstance(error, kind):
             known = failure or (from_os_error(error) if isinstance(error, OSError) else None)
-            return TransportError(known or Failure.RESET, str(error), sent=sent)
+            return TransportError(known or Failure.RESET, _detail(error), sent=sent)
     raise error
+
+
+def _detail(error: Exception) -> str:
+    """Without the text of aiohttp's, which names the proxy with its password."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"{error.status} {error.message.partition(':')[0]}"
+    if isinstance(error, OSError) and error.strerror:
+        return str(error.strerror)
+    return type(error).__name__
 
 
 @contextmanager
@@ -80,7 +89,8 @@ class ProxiedTransport:
     ) -> TransportResponse:
         url = URL(upstream.base_url + target, encoded=True)
         with _translated():
-            async with asyncio.timeout(limit_s):
+            # How long a streamed body takes is the client's matter.
+            async with asyncio.timeout(limit_s if isinstance(body, bytes) else None):
                 try:
                     return await self._request(upstream, method, url, headers, body)
                 except (aiohttp.ServerDisconnectedError, ConnectionResetError):

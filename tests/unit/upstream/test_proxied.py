@@ -12,6 +12,8 @@ import pytest
 import trustme
 
 from fallback.core.outcome import Failure
+from fallback.core.policy import Deadlines
+from fallback.upstream.attempt import Attempt, Request
 from fallback.upstream.switch import SwitchTransport
 from fallback.upstream.transport import TransportError, UpstreamConfig
 
@@ -152,6 +154,59 @@ async def test_a_proxy_that_is_not_there_is_refused() -> None:
         await ask(transport, behind(url, "http://cloud.test"))
     await transport.aclose()
     assert (caught.value.failure, caught.value.sent) == (Failure.REFUSED, False)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "base_url"),
+    [
+        (Proxy(connect=b"HTTP/1.1 407 No\r\n\r\n"), "https://cloud.test"),
+        (Proxy(connect=b"SSH-2.0\r\n\r\n"), "https://cloud.test"),
+        (Proxy(answer=b"SSH-2.0\r\n\r\n"), "http://cloud.test"),
+        (Proxy(answer=b""), "http://cloud.test"),
+        (Proxy(answer=b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok"), "http://cloud.test"),
+    ],
+    ids=["refuses", "no-http-tunnel", "no-http", "silent", "cut"],
+)
+async def test_a_proxys_password_is_not_told(proxy: Proxy, base_url: str) -> None:
+    """Details reach logs, receipts and clients; whatever the proxy does, its password does not."""
+    async with through(proxy) as (transport, url):
+        known = url.replace("http://", "http://joe:secret@")
+        with pytest.raises(TransportError) as caught:
+            await ask(transport, behind(known, base_url))
+    assert str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_client_that_leaves_during_its_upload_is_no_failure_of_the_upstreams() -> None:
+    """What its body raised comes out of the attempt as it is."""
+
+    class Gone(Exception):
+        pass
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"x"
+        raise Gone
+
+    async with through(Proxy(connect=b"")) as (transport, url):
+        request = Request(
+            method="POST",
+            target="/v1/files",
+            headers=[],
+            body=parts(),
+            dialect=None,
+            generates=False,
+            streams=False,
+        )
+        attempt = Attempt(
+            transport,
+            behind(url, "http://cloud.test"),
+            request,
+            Deadlines(),
+            canary=False,
+            clock=lambda: 0.0,
+        )
+        with pytest.raises(Gone):
+            await attempt.run()
 
 
 async def test_a_cut_answer_raises() -> None:
