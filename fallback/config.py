@@ -8,10 +8,12 @@ Every key can be set in the file or in the environment: `server.port` is
 from __future__ import annotations
 
 import re
+import ssl
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -19,16 +21,17 @@ from msgspec import Meta
 from fallback.core.errors import ConfigError
 from fallback.core.health import HealthSettings
 from fallback.core.policy import Deadlines
+from fallback.core.units import Seconds
 
 _PREFIX = "FALLBACK_"
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_KEY = re.compile(r"[!-~]+")
 _RESERVED = ("v1", "api", "fallback", "models", "messages", "chat", "responses", "embeddings")
 _NOT_SETTINGS = frozenset({"FALLBACK_CONFIG", "FALLBACK_URL", "FALLBACK_LLAMA_WHEEL"})
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(gt=0)]
-Seconds = Annotated[float, Meta(gt=0)]
-Url = Annotated[str, Meta(pattern=r"^https?://[^\s/]+[^\s]*$")]
+Url = Annotated[str, Meta(pattern=r"^https?://[!-~]+$")]
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,7 +115,7 @@ def load(
         if value is not None:
             _put(tree, key.split("."), value)
     upstreams = {
-        name: _with_key(name, _convert(entry, Upstream, f"upstreams.{name}"), environ)
+        name: _checked(name, _convert(entry, Upstream, f"upstreams.{name}"), environ)
         for name, entry in _named(tree.pop("upstreams")).items()
     }
     return msgspec.structs.replace(_convert(tree, Settings, ""), upstreams=upstreams)
@@ -144,25 +147,61 @@ def _put(tree: dict[str, Any], keys: list[str], value: Any) -> None:
             raise ConfigError(f"{'.'.join(keys)} cannot be set: {key} is a value, not a section.")
         tree = below
     if isinstance(value, str) and keys[-1] == "allowed_hosts":
-        tree[keys[-1]] = value.split(",")
+        tree[keys[-1]] = [host.strip() for host in value.split(",")]
     else:
         tree[keys[-1]] = value
 
 
-def _with_key(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Upstream:
-    base_url = upstream.base_url.rstrip("/")
+def _checked(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Upstream:
+    at = f"upstreams.{name}"
+    url = _split(upstream.base_url, f"{at}.base_url")
+    if url.username or url.query or url.fragment:
+        raise ConfigError(
+            f"{at}.base_url is not valid: it may have a host, a port and a path, no more. "
+            f"A key belongs into api_key or api_key_env."
+        )
+    if upstream.proxy is not None:
+        _split(upstream.proxy, f"{at}.proxy")
+    if upstream.ca_file is not None:
+        _try_ca_file(upstream.ca_file, f"{at}.ca_file")
     # The paths of clients begin with /v1 themselves.
-    base_url = base_url.removesuffix("/v1")
-    if upstream.key == "client":
-        return msgspec.structs.replace(upstream, base_url=base_url, api_key=None)
-    key = upstream.api_key or environ.get(upstream.api_key_env or "")
+    base_url = upstream.base_url.rstrip("/").removesuffix("/v1")
+    key = _key(at, upstream, environ) if upstream.key == "config" else None
+    return msgspec.structs.replace(upstream, base_url=base_url, api_key=key)
+
+
+def _split(url: str, at: str) -> SplitResult:
+    """The parts of a URL that can be connected to."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+        host.encode("idna")
+    except ValueError as error:
+        raise ConfigError(f"{at} is not valid: {error}.") from error
+    if not host:
+        raise ConfigError(f"{at} is not valid: it has no host.")
+    return parts
+
+
+def _try_ca_file(path: str, at: str) -> None:
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise ConfigError(f"{at} = {path!r} cannot be read as PEM: {error}.") from error
+
+
+def _key(at: str, upstream: Upstream, environ: Mapping[str, str]) -> str:
+    # Line ends come with keys out of files, and would end a header.
+    key = (upstream.api_key or environ.get(upstream.api_key_env or "", "")).strip()
     if not key:
         wanted = upstream.api_key_env or "api_key or api_key_env"
         raise ConfigError(
-            f'upstreams.{name}.key = "config" needs a key, but {wanted} is not set. '
+            f'{at}.key = "config" needs a key, but {wanted} is not set. '
             f'Set it, or use key = "client" to pass the clients\' keys on.'
         )
-    return msgspec.structs.replace(upstream, base_url=base_url, api_key=key)
+    if not _KEY.fullmatch(key):
+        raise ConfigError(f"{at}: the key is not valid: it has characters that no header may have.")
+    return key
 
 
 def _named(upstreams: Any) -> dict[str, Any]:
@@ -204,7 +243,8 @@ def _explain(message: str, tree: Any, kind: type[msgspec.Struct], at: str) -> st
     if missing := _MISSING.match(what):
         return f"{section}.{missing['field']} is missing."
     value = _value_at(tree, path)
-    shown = "" if value is None or "key" in path else f" = {value!r}"
+    secret = "key" in path or "@" in str(value)
+    shown = "" if value is None or secret else f" = {value!r}"
     return f"{section}{shown} is not valid: {_allowed(kind, path) or what}."
 
 

@@ -18,9 +18,14 @@ import datetime
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
+from msgspec import Meta
+
+from fallback.core.units import Ratio, Score, Seconds
+
+_WINDOW = 4096
 
 
 class State(Enum):
@@ -45,15 +50,15 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 class HealthSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Defaults did well in simulation; scores are in units of evidence weight."""
 
-    half_life_s: float = 300.0
-    suspect_score: float = 2.0
-    down_score: float = 6.0
-    window_s: float = 10.0
-    window_outcomes: int = 20
-    window_failure_ratio: float = 0.5
-    canary_lease_s: float = 30.0
-    probe_first_s: float = 5.0
-    probe_cap_s: float = 300.0
+    half_life_s: Seconds = 300.0
+    suspect_score: Score = 2.0
+    down_score: Score = 6.0
+    window_s: Seconds = 10.0
+    window_outcomes: Annotated[int, Meta(gt=0, le=_WINDOW)] = 20
+    window_failure_ratio: Ratio = 0.5
+    canary_lease_s: Seconds = 30.0
+    probe_first_s: Seconds = 5.0
+    probe_cap_s: Seconds = 300.0
 
 
 class Remark(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +106,7 @@ class Detector:
         self._since = now
         self._score = 0.0
         self._scored_at = now
-        self._window: deque[tuple[float, bool]] = deque(maxlen=4096)
+        self._window: deque[tuple[float, bool]] = deque(maxlen=_WINDOW)
         self._outage: str | None = None
         self._story: deque[Remark] = deque(maxlen=_STORY_LINES)
         self._canary_until = 0.0

@@ -8,6 +8,7 @@ import msgspec
 
 from fallback.core.health import Admission
 from fallback.core.routing import Operation
+from fallback.core.units import Seconds
 
 Tier: TypeAlias = Literal["cloud", "local"]
 
@@ -26,12 +27,12 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     first visitor does not wait for a cloud that is still silent.
     """
 
-    connect_s: float = 3.0
-    first_byte_s: float = 20.0
-    first_content_s: float = 60.0
-    whole_s: float = 120.0
-    stall_s: float = 45.0
-    canary_s: float = 8.0
+    connect_s: Seconds = 3.0
+    first_byte_s: Seconds = 20.0
+    first_content_s: Seconds = 60.0
+    whole_s: Seconds = 120.0
+    stall_s: Seconds = 45.0
+    canary_s: Seconds = 8.0
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

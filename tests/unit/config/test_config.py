@@ -94,6 +94,43 @@ def test_an_operators_key_comes_from_where_it_says() -> None:
             ["upstreams.openai.key", "UNSET_KEY", "client"],
         ),
         ({"FALLBACK_DEADLINES__CONNECT_S": "soon"}, ["deadlines.connect_s", "'soon'"]),
+        ({"FALLBACK_DEADLINES__STALL_S": "0"}, ["deadlines.stall_s", "'0'"]),
+        ({"FALLBACK_DEADLINES__STALL_S": "inf"}, ["deadlines.stall_s", "'inf'"]),
+        ({"FALLBACK_DEADLINES__STALL_S": "nan"}, ["deadlines.stall_s", "'nan'"]),
+        ({"FALLBACK_HEALTH__HALF_LIFE_S": "0"}, ["health.half_life_s", "'0'"]),
+        ({"FALLBACK_HEALTH__WINDOW_OUTCOMES": "5000"}, ["health.window_outcomes", "4096"]),
+        (
+            {"FALLBACK_UPSTREAMS__OPENAI__BASE_URL": "https://api.test:99999"},
+            ["upstreams.openai.base_url", "Port out of range"],
+        ),
+        (
+            {"FALLBACK_UPSTREAMS__OPENAI__BASE_URL": "https://api..test"},
+            ["upstreams.openai.base_url", "label"],
+        ),
+        (
+            {"FALLBACK_UPSTREAMS__OPENAI__BASE_URL": "https:///v1"},
+            ["upstreams.openai.base_url", "no host"],
+        ),
+        (
+            {"FALLBACK_UPSTREAMS__OPENAI__BASE_URL": "https://api.test/v1?version=1"},
+            ["upstreams.openai.base_url", "a path"],
+        ),
+        (
+            {"FALLBACK_UPSTREAMS__OPENAI__BASE_URL": "https://äpi.test"},
+            ["upstreams.openai.base_url", "https?"],
+        ),
+        (
+            {"FALLBACK_UPSTREAMS__OPENAI__PROXY": "http://proxy:port"},
+            ["upstreams.openai.proxy", "'port'"],
+        ),
+        (
+            {"FALLBACK_UPSTREAMS__OPENAI__CA_FILE": "/nowhere.pem"},
+            ["upstreams.openai.ca_file", "'/nowhere.pem'", "No such file"],
+        ),
+        (
+            {"FALLBACK_UPSTREAMS__OPENAI__CA_FILE": __file__},
+            ["upstreams.openai.ca_file", "PEM"],
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_the_allowed_ones(
@@ -106,10 +143,38 @@ def test_a_wrong_setting_is_named_with_its_value_and_the_allowed_ones(
         assert word in str(caught.value), str(caught.value)
 
 
-def test_a_key_is_never_shown() -> None:
+def test_a_key_never_ends_a_header() -> None:
+    """The line end that a key out of a file brings is not of it; one inside is refused."""
+    config = {"FALLBACK_UPSTREAMS__OPENAI__KEY": "config"}
+    key = {**config, "FALLBACK_UPSTREAMS__OPENAI__API_KEY": "sk-1\r\n"}
+    assert load(None, key).upstreams["openai"].api_key == "sk-1"
+    with pytest.raises(ConfigError):
+        load(None, {**config, "FALLBACK_UPSTREAMS__OPENAI__API_KEY": "sk-1\nx-a: b"})
+
+
+def test_a_list_in_the_environment_may_have_spaces() -> None:
+    """As people write lists."""
+    environ = {"FALLBACK_SERVER__ALLOWED_HOSTS": "box.lan, 10.0.0.2"}
+    assert load(None, environ).server.allowed_hosts == ("box.lan", "10.0.0.2")
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"FALLBACK_UPSTREAMS__OPENAI__KEY": "sk-secret"},
+        {
+            "FALLBACK_UPSTREAMS__OPENAI__KEY": "config",
+            "FALLBACK_UPSTREAMS__OPENAI__API_KEY": "sk-secret\nx",
+        },
+        {"FALLBACK_UPSTREAMS__OPENAI__PROXY": "socks://joe:sk-secret@proxy"},
+        {"FALLBACK_UPSTREAMS__OPENAI__PROXY": "http://joe:sk-secret@proxy:port"},
+        {"FALLBACK_UPSTREAMS__OPENAI__BASE_URL": "http://joe:sk-secret@api.test"},
+    ],
+)
+def test_a_key_is_never_shown(environ: dict[str, str]) -> None:
     """Not even in the message about it."""
     with pytest.raises(ConfigError) as caught:
-        load(None, {"FALLBACK_UPSTREAMS__OPENAI__KEY": "sk-secret"})
+        load(None, environ)
     assert "sk-secret" not in str(caught.value)
 
 
