@@ -1,8 +1,4 @@
-"""Every captured request of a real client is understood, and its answer is valid.
-
-The captures lie beside the checkout; where they are missing, the shapes they hold are still
-covered by the decoders' own tests.
-"""
+"""Every captured request of a real client is understood, and its answer is valid."""
 
 from __future__ import annotations
 
@@ -18,7 +14,7 @@ from dialect_sdk import ANTHROPIC, OPENAI, USER, context, serve, serve_json, str
 from fallback.core.conversation import Conversation, Text, ToolCall, ToolResult
 from fallback.dialects import DIALECTS
 
-CAPTURES = Path(__file__).resolve().parents[4] / "shared" / "captures"
+CAPTURES = Path(__file__).resolve().parents[2] / "captures"
 ENDPOINTS = {
     "/messages": "anthropic",
     "/messages/count_tokens": "anthropic",
