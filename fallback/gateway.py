@@ -26,7 +26,7 @@ from fallback.core.outcome import Failure, Outcome
 from fallback.core.policy import Plan, Step, plan
 from fallback.core.provenance import Attempt, Headers, Provenance
 from fallback.core.record import FinishedRequest
-from fallback.core.routing import Route, Router
+from fallback.core.routing import INFERENCE, Route, Router
 from fallback.dialects.base import Dialect
 from fallback.tiers.cloud import CloudTier
 from fallback.tiers.local import LocalTier, StreamedAnswer
@@ -153,7 +153,9 @@ class Gateway:
 
     def _plan(self, story: Story, body: bytes | AsyncIterable[bytes]) -> Plan:
         local = self._settings.local and isinstance(body, bytes)
-        admission = self._board[story.route.upstream].admit(story.started)
+        admission = self._board[story.route.upstream].admit(
+            story.started, infers=story.route.operation in INFERENCE
+        )
         story.canary = admission == "canary"
         return plan(story.route.operation, admission, local=local)
 
@@ -317,11 +319,12 @@ class Gateway:
             return
         said = outcome.facts.error_message
         summary = f"{outcome.reason}: {said[:200]}" if said else outcome.reason
-        self._board.record(
-            upstream,
-            Evidence(source="request", weight=outcome.weight, summary=summary),
-            self._clock(),
-        )
+        if outcome.weight < 0 and story.route.operation not in INFERENCE:
+            # Tokens are counted and models listed while no model answers.
+            evidence = Evidence(source="request", weight=0.0, alive=True, summary=summary)
+        else:
+            evidence = Evidence(source="request", weight=outcome.weight, summary=summary)
+        self._board.record(upstream, evidence, self._clock())
         story.canary = False
 
     def _provenance(self, story: Story, tier: str, reason: str) -> Provenance:
@@ -337,7 +340,7 @@ class Gateway:
 
     def _close(self, story: Story) -> None:
         if story.canary:
-            self._board[story.route.upstream].release_canary()
+            self._board[story.route.upstream].release_canary(story.started)
         exchange, route = story.exchange, story.route
         self._observe(
             FinishedRequest(

@@ -39,7 +39,7 @@ class State(Enum):
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """One fact about an upstream. `weight` as in `core.outcome`; `alive` marks a sign of life
-    that proves only the edge (a probe), not that requests are answered."""
+    that proves only the edge (a probe, a list of models), not that models answer."""
 
     source: Literal["request", "probe"]
     weight: float
@@ -129,18 +129,21 @@ class Detector:
             story=tuple(self._story),
         )
 
-    def admit(self, now: float) -> Admission:
-        """May a request go to this upstream? `canary` takes the one lease there is."""
+    def admit(self, now: float, *, infers: bool = True) -> Admission:
+        """May a request go to this upstream? `canary` takes the one lease there is, which is for
+        requests that infer: no other can prove that inference is back."""
         if self._state in (State.HEALTHY, State.SUSPECT):
             return "open"
-        if self._state is State.RECOVERING and now >= self._canary_until:
+        if infers and self._state is State.RECOVERING and now >= self._canary_until:
             self._canary_until = now + self._settings.canary_lease_s
             return "canary"
         return "closed"
 
-    def release_canary(self) -> None:
-        """The canary ended without evidence (its client left): the next one may go at once."""
-        self._canary_until = 0.0
+    def release_canary(self, admitted: float) -> None:
+        """The canary that was admitted then ended without evidence (its client left): the next
+        one may go at once, unless that one's lease had run out and another is under way."""
+        if self._canary_until == admitted + self._settings.canary_lease_s:
+            self._canary_until = 0.0
 
     def record(self, evidence: Evidence, now: float) -> bool:
         """Fold one piece of evidence in; True if the state changed.

@@ -17,6 +17,7 @@ import msgspec
 Operation: TypeAlias = Literal[
     "generate", "count_tokens", "models", "model", "embeddings", "hello", "other"
 ]
+INFERENCE: frozenset[Operation] = frozenset({"generate", "embeddings"})
 Family: TypeAlias = Literal["anthropic", "openai"]
 
 

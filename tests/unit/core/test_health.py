@@ -87,7 +87,9 @@ def test_a_lost_canary_never_blocks_the_return() -> None:
     assert found.admit(10.0) == "canary"
     assert found.admit(39.0) == "closed"
     assert found.admit(41.0) == "canary"
-    found.release_canary()
+    found.release_canary(10.0)
+    assert found.admit(41.5) == "closed", "the first one's lease is not the second one's"
+    found.release_canary(41.0)
     assert found.admit(42.0) == "canary"
 
 

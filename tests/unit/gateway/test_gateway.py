@@ -122,6 +122,44 @@ def test_the_return_goes_by_one_canary() -> None:
     assert rig.board["anthropic"].state is State.HEALTHY
 
 
+COUNTED = Script(headers=JSON, body=(b'{"input_tokens": 3}',))
+
+
+def count() -> Client:
+    return Client("/v1/messages/count_tokens", body("anthropic", stream=False))
+
+
+def test_counting_tokens_does_not_hide_an_outage_of_the_models() -> None:
+    """Claude Code counts tokens in bursts, which works on while every answer fails."""
+    busy = Script(status=529, headers=JSON, body=(b'{"error":{"type":"overloaded_error"}}',))
+
+    async def story() -> Rig:
+        rig = Rig(lambda seen: COUNTED if "count_tokens" in seen.target else busy)
+        for _ in range(4):
+            await rig.ask(ask(rig))
+            for _ in range(5):
+                await rig.ask(count())
+        return rig
+
+    assert run(story()).board["anthropic"].state is not State.HEALTHY
+
+
+def test_only_a_request_that_infers_is_a_canary() -> None:
+    """Counted tokens prove nothing about the models, and take nobody's turn."""
+
+    async def story() -> tuple[list[str], list[State]]:
+        rig = Rig([OK])
+        rig.take_down("anthropic")
+        rig.board.record("anthropic", ALIVE, 0.0)
+        tiers, states = [], []
+        for client in (count(), ask(rig)):
+            tiers.append((await rig.ask(client)).tier)
+            states.append(rig.board["anthropic"].state)
+        return tiers, states
+
+    assert run(story()) == (["local", "cloud"], [State.RECOVERING, State.HEALTHY])
+
+
 def test_a_canary_does_not_wait_long_for_silence() -> None:
     """The visitor who tries the return is answered here after seconds, not after a minute."""
 
