@@ -223,4 +223,6 @@ def _hosts(settings: Settings) -> frozenset[str] | None:
     server = settings.server
     if "*" in server.allowed_hosts:
         return None
-    return _LOOPBACK | {server.host, *(host.lower() for host in server.allowed_hosts)}
+    # In a `Host` field an IPv6 address has brackets.
+    listening = f"[{server.host}]" if ":" in server.host else server.host
+    return _LOOPBACK | {host.lower() for host in (listening, *server.allowed_hosts)}

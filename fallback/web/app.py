@@ -21,12 +21,14 @@ AsgiApp = Callable[[Scope, Receive, SendMessage], Awaitable[None]]
 
 _CONTROL = "/fallback"
 _PORT = re.compile(r":\d+$")
+_WEB_ORIGIN = re.compile(r"(?:null|https?://(?P<host>.*))")
 
 
 class WebApp:
     """`proxy` is this deployment's name in the headers of its own answers. `hosts` are the
-    values of `Host` that are answered, without port; None answers all. The check keeps pages of
-    other origins out: DNS rebinding reaches loopback servers (CVE-2025-66414).
+    values of `Host` that are answered, without port; None answers all. The check, and the same
+    of `Origin`, keep pages of other origins out: DNS rebinding reaches loopback servers
+    (CVE-2025-66414), and a plain form post does too, on the operator's key.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class WebApp:
             exchange.close()
 
     def _refusal(self, scope: Scope) -> tuple[int, str, str] | None:
-        host, upgrade = _host_and_upgrade(scope["headers"])
+        host, origin, upgrade = _told(scope["headers"])
         if self._hosts is not None and host not in self._hosts:
             return (
                 421,
@@ -89,6 +91,15 @@ class WebApp:
                 (
                     f"This service does not answer for the host {host!r}. If that name is right, "
                     f"add it to server.allowed_hosts."
+                ),
+            )
+        if self._hosts is not None and origin and not _is_from(origin, self._hosts):
+            return (
+                403,
+                "unknown-origin",
+                (
+                    f"This service does not answer pages of the origin {origin!r}. If they may "
+                    f"use it, add the origin's host to server.allowed_hosts."
                 ),
             )
         if upgrade:
@@ -123,11 +134,25 @@ class WebApp:
                 return await send({"type": "lifespan.shutdown.complete"})
 
 
-def _host_and_upgrade(headers: list[tuple[bytes, bytes]]) -> tuple[str, bool]:
-    host, upgrade = "", False
+def _told(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, bool]:
+    """The host without its port, the origin (empty where it is no browser's), the upgrade."""
+    host, origin, upgrade = "", "", False
     for name, value in headers:
         if name == b"host":
-            host = value.decode("latin-1").lower()
+            host = _without_port(value.decode("latin-1").lower())
+        elif name == b"origin":
+            origin = value.decode("latin-1").lower()
         elif name == b"upgrade":
             upgrade = value.strip().lower() == b"websocket"
-    return host.rpartition(":")[0] if _PORT.search(host) else host, upgrade
+    return host, origin, upgrade
+
+
+def _without_port(host: str) -> str:
+    return host.rpartition(":")[0] if _PORT.search(host) else host
+
+
+def _is_from(origin: str, hosts: frozenset[str]) -> bool:
+    """Whether a page of this origin may ask. Others than of the web (extensions, desktop
+    applications) were installed by whoever uses them."""
+    page = _WEB_ORIGIN.fullmatch(origin)
+    return page is None or _without_port(page["host"] or "") in hosts

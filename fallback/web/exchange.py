@@ -52,6 +52,9 @@ class AsgiExchange:
 
     async def start(self, status: int, headers: Headers) -> None:
         self.started = True
+        if status in (204, 304):
+            # What it says there is the length of another answer; servers hold this one to it.
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send(self, chunk: bytes) -> None:

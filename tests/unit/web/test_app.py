@@ -91,6 +91,37 @@ async def test_other_hosts_are_turned_away(host: bytes) -> None:
     assert (await call(app(echo, hosts=None), headers=((b"host", host),)))[0]["status"] == 200
 
 
+@pytest.mark.parametrize("origin", [b"https://evil.test", b"null", b"http://evil.test:8484"])
+async def test_pages_of_other_origins_are_turned_away(origin: bytes) -> None:
+    """Any page may post to a loopback address, and would spend the operator's key."""
+    headers = ((b"host", b"127.0.0.1:8484"), (b"origin", origin))
+    sent = await call(app(echo), headers=headers)
+    assert sent[0]["status"] == 403
+    assert b"server.allowed_hosts" in sent[1]["body"]
+    assert (b"llm-provenance", b"tier=none, reason=unknown-origin") in sent[0]["headers"]
+    assert (await call(app(echo, hosts=None), headers=headers))[0]["status"] == 200
+
+
+@pytest.mark.parametrize(
+    "origin", [b"http://127.0.0.1:5173", b"http://[::1]:8484", b"vscode-webview://1a2b"]
+)
+async def test_pages_of_this_machine_are_answered(origin: bytes) -> None:
+    """A page under development, and applications that happen to be made of web technology."""
+    headers = ((b"host", b"127.0.0.1:8484"), (b"origin", origin))
+    assert (await call(app(echo), headers=headers))[0]["status"] == 200
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_an_answer_without_a_body_has_no_length(status: int) -> None:
+    """A 304 may tell the length of the 200; uvicorn would hold its empty body to it."""
+
+    async def handle(exchange: AsgiExchange) -> None:
+        await exchange.start(status, [(b"etag", b"1"), (b"content-length", b"10")])
+        await exchange.finish()
+
+    assert (await call(app(handle)))[0]["headers"] == [(b"etag", b"1")]
+
+
 async def test_a_websocket_upgrade_gets_426() -> None:
     """Codex then uses HTTP at once."""
     headers = ((b"host", b"127.0.0.1"), (b"upgrade", b"WebSocket"))
