@@ -93,7 +93,14 @@ def _brotli() -> tuple[_Incremental, _Finished]:
     import brotli
 
     stream = brotli.Decompressor()
-    return stream.process, stream.is_finished
+
+    def feed(chunk: bytes) -> bytes:
+        out: bytes = stream.process(chunk, output_buffer_limit=_STEP_BYTES)
+        if not stream.can_accept_more_data():
+            raise DecodingError("decoded body is larger than the limit")
+        return out
+
+    return feed, stream.is_finished
 
 
 def _zstd() -> tuple[_Incremental, _Finished]:
@@ -103,6 +110,8 @@ def _zstd() -> tuple[_Incremental, _Finished]:
 
     def feed(chunk: bytes) -> bytes:
         out: bytes = stream.decompress(chunk, _STEP_BYTES)
+        if not (stream.needs_input or stream.eof):
+            raise DecodingError("decoded body is larger than the limit")
         return out
 
     return feed, lambda: bool(stream.eof)
