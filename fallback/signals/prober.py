@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("fallback.signals")
 
 _PROBED = (State.SUSPECT, State.DOWN)
+_LIMIT_S = 15.0
+_MAX_BYTES = 1024 * 1024
 _HEADERS = {"anthropic": {"anthropic-version": "2023-06-01"}, "openai": {}}
 
 
@@ -80,7 +82,11 @@ class Prober:
             attempt += 1
 
     async def _ask(self, board: Board, upstream: str) -> None:
-        evidence = await self._probe(self._targets[upstream])
+        try:
+            evidence = await self._probe(self._targets[upstream])
+        except Exception:  # noqa: BLE001 - the last line: without probes it would stay down
+            _log.exception("a bug in fallback: the probe of %s", upstream)
+            return
         _log.debug("probe of %s: %s", upstream, evidence.summary)
         board.record(upstream, evidence, self._clock())
 
@@ -96,14 +102,26 @@ async def keyless_models(target: ProbeTarget) -> Evidence:
             timeout=httpx.Timeout(10.0, connect=3.0),
             trust_env=False,
         ) as client:
-            response = await client.get(
-                f"{target.base_url}/v1/models", headers=_HEADERS.get(target.family, {})
-            )
+            async with asyncio.timeout(_LIMIT_S):
+                return await _ask_models(client, target)
     except httpx.HTTPError as error:
         return _unreachable(error)
+    except TimeoutError:
+        return _unreachable(httpx.ReadTimeout(f"no whole answer within {_LIMIT_S:g} s"))
     except (OSError, ValueError) as error:
         return Evidence(source="probe", weight=3.0, summary=f"probe failed: {error}")
-    return _answered(response)
+
+
+async def _ask_models(client: httpx.AsyncClient, target: ProbeTarget) -> Evidence:
+    headers = {"accept-encoding": "identity", **_HEADERS.get(target.family, {})}
+    url = f"{target.base_url}/v1/models"
+    body = b""
+    async with client.stream("GET", url, headers=headers) as response:
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > _MAX_BYTES:
+                break
+    return _answered(response.status_code, body)
 
 
 def _unreachable(error: httpx.HTTPError) -> Evidence:
@@ -116,16 +134,15 @@ def _unreachable(error: httpx.HTTPError) -> Evidence:
     return Evidence(source="probe", weight=outcome.weight, summary=text)
 
 
-def _answered(response: httpx.Response) -> Evidence:
-    status = response.status_code
+def _answered(status: int, body: bytes) -> Evidence:
     if status >= 500:
         outcome = classify(AttemptFacts(phase="done", status=status))
         return Evidence(
             source="probe", weight=outcome.weight, summary=f"probe answered with {status}"
         )
     try:
-        response.json()
-    except ValueError:
+        msgspec.json.decode(body)
+    except (ValueError, RecursionError):
         return Evidence(
             source="probe", weight=3.0, summary=f"probe answered with {status}, not of the API"
         )

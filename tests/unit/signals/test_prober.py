@@ -85,6 +85,27 @@ def test_a_sign_of_life_ends_the_asking() -> None:
     run(story())
 
 
+def test_a_probe_that_raises_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
+    """Without probes an upstream that is down would stay so."""
+
+    async def story() -> State:
+        scene = Scene([ALIVE])
+        probe = scene._probe
+
+        async def fails_once(target: ProbeTarget) -> Evidence:
+            scene.prober._probe = probe
+            raise KeyError("a bug")
+
+        scene.prober._probe = fails_once
+        for _ in range(3):
+            scene.fail()
+        await asyncio.sleep(1000.0)
+        return scene.board["cloud"].state
+
+    assert run(story()) is State.RECOVERING
+    assert "a bug" in caplog.text
+
+
 def test_nothing_is_asked_of_a_healthy_upstream() -> None:
     """Nor of one that only had a weak moment."""
 
@@ -128,8 +149,10 @@ def http(status: str, body: bytes) -> bytes:
         (http("200 OK", b"<html>hotel</html>"), False, 3.0),
         (http("503 Service Unavailable", b"{}"), False, 2.0),
         (b"nonsense\r\n\r\n", False, 3.0),
+        (http("200 OK", b"[" * 100_000 + b"]" * 100_000), False, 3.0),
+        (http("200 OK", b"[" + b" " * 2_000_000 + b"]"), False, 3.0),
     ],
-    ids=["keyless", "open", "captive-portal", "edge-error", "not-http"],
+    ids=["keyless", "open", "captive-portal", "edge-error", "not-http", "deep", "endless"],
 )
 async def test_what_an_edge_answers(answer: bytes, alive: bool, weight: float) -> None:
     """Only an authentic answer of the API's is a sign of life, and a refused key is one."""
