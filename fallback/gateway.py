@@ -32,7 +32,7 @@ from fallback.tiers.cloud import CloudTier
 from fallback.tiers.local import LocalTier, StreamedAnswer
 from fallback.upstream.attempt import Live, Whole
 from fallback.upstream.encoding import DecodingError, decode
-from fallback.upstream.headers import find, for_client
+from fallback.upstream.headers import find, for_client, joined
 
 Ending: TypeAlias = Literal["complete", "broken", "client-gone"]
 
@@ -188,12 +188,13 @@ class Gateway:
         headers = for_client(result.headers)
         if result.status in (401, 403):
             # Clients retry a bad key for minutes; nothing but the operator can mend it.
+            headers = [pair for pair in headers if pair[0] != b"x-should-retry"]
             headers.append((b"x-should-retry", b"false"))
         headers += told.cloud_headers(
             route.upstream,
             result.status,
             story.receipt,
-            find(result.headers, b"proxy-status"),
+            joined(result.headers, b"proxy-status"),
             self._settings.proxy,
         )
         story.status = result.status

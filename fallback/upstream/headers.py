@@ -55,6 +55,12 @@ def for_client(headers: Headers) -> Headers:
     return [pair for pair in headers if pair[0] not in drops]
 
 
+def joined(headers: Headers, name: bytes) -> bytes | None:
+    """All values of `name`, as the one list that they are (RFC 9110 section 5.2)."""
+    values = [value for key, value in headers if key == name]
+    return b", ".join(values) if values else None
+
+
 def find(headers: Headers, name: bytes) -> bytes | None:
     """The first value of `name`."""
     for key, value in headers:
@@ -64,7 +70,8 @@ def find(headers: Headers, name: bytes) -> bytes | None:
 
 
 def _named_by_connection(headers: Headers) -> frozenset[bytes]:
+    named: frozenset[bytes] = frozenset()
     for name, value in headers:
         if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
-            return frozenset(token.strip().lower() for token in value.split(b","))
-    return frozenset()
+            named |= {token.strip().lower() for token in value.split(b",")}
+    return named

@@ -122,6 +122,41 @@ def test_the_return_goes_by_one_canary() -> None:
     assert rig.board["anthropic"].state is State.HEALTHY
 
 
+def test_every_connection_header_and_proxy_status_is_heeded() -> None:
+    """They are lists, and a list may come in several lines."""
+    headers = (
+        *JSON,
+        (b"connection", b"x-a"),
+        (b"connection", b"x-b"),
+        (b"x-a", b"1"),
+        (b"x-b", b"1"),
+        (b"proxy-status", b"one"),
+        (b"proxy-status", b"two"),
+    )
+
+    async def story() -> Client:
+        rig = Rig([Script(headers=headers, body=(b'{"id": 1}',))])
+        return await rig.ask(ask(rig))
+
+    client = run(story())
+    assert client.header("x-a") is client.header("x-b") is None
+    told = client.header("proxy-status")
+    assert told is not None
+    assert told.startswith("one, two, fallback;")
+
+
+def test_a_refused_key_is_told_once_not_to_be_tried_again() -> None:
+    """Whatever the upstream said about it."""
+    headers = (*JSON, (b"x-should-retry", b"true"))
+
+    async def story() -> Client:
+        rig = Rig([Script(status=401, headers=headers, body=(b"{}",))])
+        return await rig.ask(ask(rig))
+
+    said = [value for name, value in run(story()).got_headers if name == b"x-should-retry"]
+    assert said == [b"false"]
+
+
 COUNTED = Script(headers=JSON, body=(b'{"input_tokens": 3}',))
 
 
