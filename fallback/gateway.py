@@ -171,7 +171,7 @@ class Gateway:
             exchange.query,
             exchange.headers,
             body,
-            canary=step.canary,
+            step,
         )
         if isinstance(result, Live):
             return result

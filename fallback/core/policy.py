@@ -24,7 +24,8 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     of the attempt and hold for streams; `whole_s` for answers that come in one piece, whose
     headers are sent only when the model has finished. `stall_s` is the longest silence inside
     an answer. `canary_s` replaces the first two while an upstream is recovering, so that its
-    first visitor does not wait for a cloud that is still silent.
+    first visitor does not wait for a cloud that is still silent. `alone_s` replaces them all,
+    but `stall_s`, where no other tier may answer: to cut a slow answer short would help nobody.
     """
 
     connect_s: Seconds = 3.0
@@ -33,13 +34,16 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     whole_s: Seconds = 120.0
     stall_s: Seconds = 45.0
     canary_s: Seconds = 8.0
+    alone_s: Seconds = 600.0
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One tier to try. `canary`: the attempt decides about the upstream's return."""
+    """One tier to try. `canary`: the attempt decides about the upstream's return. `alone`: no
+    other tier may answer."""
 
     tier: Tier
     canary: bool = False
+    alone: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +57,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return any(step.tier == "local" for step in self.steps)
 
 
-_CLOUD_ONLY = Plan(steps=(Step(tier="cloud"),))
+_CLOUD_ONLY = Plan(steps=(Step(tier="cloud", alone=True),))
 _CLOUD_THEN_LOCAL = Plan(steps=(Step(tier="cloud"), Step(tier="local")))
 _CANARY_THEN_LOCAL = Plan(steps=(Step(tier="cloud", canary=True), Step(tier="local")))
 _LOCAL_ONLY = Plan(steps=(Step(tier="local"),), skipped="upstream-down")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Mapping
 
 from fallback.core.outcome import Outcome
-from fallback.core.policy import Deadlines
+from fallback.core.policy import Deadlines, Step
 from fallback.core.provenance import Headers
 from fallback.core.routing import Route
 from fallback.dialects.base import Dialect
@@ -39,8 +39,7 @@ class CloudTier:
         query: bytes,
         headers: Headers,
         body: bytes | AsyncIterable[bytes],
-        *,
-        canary: bool,
+        step: Step,
     ) -> Whole | Live | Outcome:
         """One try. A `Whole` or `Live` is good to send, or is the upstream's own error."""
         upstream = self._upstreams[route.upstream]
@@ -59,7 +58,7 @@ class CloudTier:
             upstream,
             request,
             self._deadlines,
-            canary=canary,
+            step,
             clock=self._clock,
         )
         return await attempt.run()

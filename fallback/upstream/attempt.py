@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from fallback.core.outcome import AttemptFacts, Failure, Outcome, Phase, classify
-from fallback.core.policy import Deadlines
+from fallback.core.policy import Deadlines, Step
 from fallback.core.provenance import Headers
 from fallback.dialects.base import Dialect, ErrorFacts
 from fallback.upstream.encoding import Decoder, DecodingError, decode
@@ -162,8 +162,8 @@ class Attempt:
         upstream: UpstreamConfig,
         request: Request,
         deadlines: Deadlines,
+        step: Step,
         *,
-        canary: bool,
         clock: Clock,
     ) -> None:
         self._transport = transport
@@ -175,7 +175,7 @@ class Attempt:
         self._upload_error: Exception | None = None
         self.stall_s = deadlines.stall_s
         self.terminal = request.dialect.terminal if request.dialect else b""
-        self._head_s, self._commit_s = _limits(request, deadlines, canary=canary)
+        self._head_s, self._commit_s = _limits(request, deadlines, step)
 
     async def run(self) -> Whole | Live | Outcome:
         """A good answer, an error answer of the upstream's (`Whole`), or an outcome without."""
@@ -361,14 +361,16 @@ class Attempt:
         )
 
 
-def _limits(request: Request, deadlines: Deadlines, *, canary: bool) -> tuple[float, float]:
+def _limits(request: Request, deadlines: Deadlines, step: Step) -> tuple[float, float]:
     """Seconds until the headers, and until the commit."""
+    if step.alone:
+        return deadlines.alone_s, deadlines.alone_s
     if not request.generates:
         return deadlines.whole_s, deadlines.whole_s
     if not request.streams:
-        whole_s = deadlines.first_content_s if canary else deadlines.whole_s
+        whole_s = deadlines.first_content_s if step.canary else deadlines.whole_s
         return whole_s, whole_s
-    if canary:
+    if step.canary:
         return deadlines.canary_s, deadlines.canary_s
     return deadlines.first_byte_s, deadlines.first_content_s
 

@@ -311,6 +311,31 @@ def test_when_nobody_can_answer_the_client_is_told_why() -> None:
     assert error["provenance"]["attempts"][0]["outcome"] == "unreachable-refused"
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_slow_answer_is_waited_for_where_nobody_else_may_answer(stream: bool) -> None:
+    """Reasoning takes minutes; to cut it short would only lose it."""
+    events = b"".join(STREAMS["anthropic"])
+    answer = (EVENT_STREAM, events) if stream else (JSON, b'{"id": 1}')
+    slow = Script(headers=answer[0], body=(Wait(300.0), answer[1]))
+
+    async def story() -> tuple[Client, Rig]:
+        rig = Rig([slow], local=False)
+        return await rig.ask(ask(rig, stream=stream)), rig
+
+    client, rig = run(story())
+    assert (client.status, client.tier) == (200, "cloud")
+    assert rig.board["anthropic"].state is State.HEALTHY
+
+
+def test_silence_ends_where_nobody_else_may_answer_too() -> None:
+    """No request waits for ever."""
+
+    async def story() -> Client:
+        return await Rig([Script(before=(Wait(1e9),))], local=False).ask(Client("/v1/files"))
+
+    assert run(story()).status == 503
+
+
 def test_embeddings_are_never_answered_by_another_model() -> None:
     """A clear 503 that forbids retries, whatever the cloud's failure was."""
     for script in (REFUSED, Script(status=500, headers=JSON, body=(b"{}",))):
