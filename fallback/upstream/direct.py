@@ -42,10 +42,15 @@ _HAPPY_EYEBALLS_DELAY_S = 0.25  # RFC 8305 section 5
 
 
 class DirectTransport:
-    """Satisfies `Transport`. `connect_s` bounds name resolution, TCP and TLS together."""
+    """Satisfies `Transport`. `connect_s` bounds name resolution, TCP and TLS together.
 
-    def __init__(self, *, connect_s: float) -> None:
+    `stale_s` is how soon a connection that died idle shows it: one round trip. A server that
+    breaks off later was at work, and does not get the same work twice.
+    """
+
+    def __init__(self, *, connect_s: float, stale_s: float = 1.0) -> None:
         self._connect_s = connect_s
+        self._stale_s = stale_s
         self._idle: dict[str, deque[_Connection]] = {}
         self._origins: dict[str, _Origin] = {}
 
@@ -68,10 +73,12 @@ class DirectTransport:
         # A streamed body cannot be sent twice: not over a connection that may be dead.
         connection = self._pooled(upstream.name) if isinstance(body, bytes) else None
         if connection is not None:
+            began = asyncio.get_running_loop().time()
             try:
                 return await self._exchange(connection, head, body, method, limit_s)
             except TransportError as error:
-                if connection.answered or error.failure is not Failure.RESET:
+                at_once = asyncio.get_running_loop().time() - began <= self._stale_s
+                if connection.answered or error.failure is not Failure.RESET or not at_once:
                     raise
         connection = await self._connect(origin)
         return await self._exchange(connection, head, body, method, limit_s)

@@ -201,6 +201,17 @@ async def test_a_connection_that_died_idle_is_replaced() -> None:
         assert (got, server.connections, len(server.requests)) == (b"ok", 2, 3)
 
 
+async def test_work_that_a_server_broke_off_is_not_given_to_it_twice() -> None:
+    """A pooled connection that ends long after the request did not die idle."""
+    async with serving([OK, None, OK]) as (server, upstream, _):
+        transport = DirectTransport(connect_s=2.0, stale_s=0.0)
+        await get(transport, upstream)
+        with pytest.raises(TransportError):
+            await get(transport, upstream, method="POST", body=b"x")
+        assert len(server.requests) == 2
+        await transport.aclose()
+
+
 async def test_a_new_connection_that_dies_is_not_tried_again() -> None:
     """One attempt is one attempt: only a pooled connection is forgiven."""
     async with serving([None, OK]) as (server, upstream, transport):
