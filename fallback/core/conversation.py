@@ -9,12 +9,9 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import msgspec
-
-JsonSchema: TypeAlias = Mapping[str, Any]
 
 
 class Text(msgspec.Struct, frozen=True, tag="text"):

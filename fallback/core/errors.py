@@ -33,13 +33,6 @@ class BadRequest(FallbackError):
     code = "bad_request"
 
 
-class TooLarge(FallbackError):
-    """The body is over the limit the operator set."""
-
-    status = 413
-    code = "request_too_large"
-
-
 class Unavailable(FallbackError):
     """No tier can answer now."""
 

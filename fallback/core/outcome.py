@@ -49,7 +49,6 @@ class Verdict(Enum):
 
     SUCCESS = "success"
     OUTAGE = "outage"
-    SLOW = "slow"
     RATE_LIMITED = "rate-limited"
     CREDENTIAL = "credential"
     QUOTA = "quota"
@@ -63,7 +62,7 @@ class AttemptFacts(msgspec.Struct, frozen=True, kw_only=True):
     `phase` is how far it came: `connect` (no byte sent), `headers` (waiting for the answer),
     `content` (headers good, nothing committed), `stream` (client already has content), `done`.
     `error_type` is the most telling name the provider gave, `error_kind` its general type.
-    `duration_s` and `first_content_s` are seconds since the attempt began.
+    `duration_s` is seconds since the attempt began.
     """
 
     phase: Phase
@@ -72,9 +71,7 @@ class AttemptFacts(msgspec.Struct, frozen=True, kw_only=True):
     error_type: str | None = None
     error_kind: str | None = None
     error_message: str | None = None
-    retry_after_s: float | None = None
     duration_s: float = 0.0
-    first_content_s: float | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

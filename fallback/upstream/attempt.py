@@ -171,7 +171,6 @@ class Attempt:
         self._request = request
         self._clock = clock
         self._started = self._asked = clock()
-        self._first_content_s: float | None = None
         self._upload_error: Exception | None = None
         self.stall_s = deadlines.stall_s
         self.terminal = request.dialect.terminal if request.dialect else b""
@@ -268,9 +267,6 @@ class Attempt:
             plain = b""
         error = self._request.dialect.read_error(plain)
         facts = self._facts("done", status=response.status, error=error)
-        retry_after = find(response.headers, b"retry-after")
-        if retry_after is not None and retry_after.isdigit():
-            facts = msgspec.structs.replace(facts, retry_after_s=float(retry_after))
         return Whole(
             status=response.status, headers=response.headers, body=body, outcome=classify(facts)
         )
@@ -317,7 +313,6 @@ class Attempt:
                 watch.committed = True
             elif watch.malformed:
                 return self.failed("content", Failure.NOT_JSON, status=response.status)
-        self._first_content_s = self._clock() - self._started
         return Live(self, response, response.headers, watch, decoder, held)
 
     def _ended_early(self, response: TransportResponse, *, empty: bool) -> Outcome:
@@ -357,7 +352,6 @@ class Attempt:
             error_kind=error.kind if error else None,
             error_message=error.message if error else None,
             duration_s=self._clock() - self._started,
-            first_content_s=self._first_content_s,
         )
 
 
