@@ -147,7 +147,7 @@ class Gateway:
                 refusal = await self._answer_locally(story, body, chosen.skipped)
                 if refusal is None:
                     return None
-        if spare is not None and not isinstance(refusal, BadRequest) and not _is_embedding(story):
+        if spare is not None and not _is_embedding(story):
             return await self._send_cloud(story, spare)
         return await self._refuse(story, refusal or self._unavailable(story))
 

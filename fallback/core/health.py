@@ -184,13 +184,17 @@ class Detector:
             recovering = self._state is State.RECOVERING and evidence.source == "request"
             return "bad" if recovering or self._score >= self._settings.suspect_score else None
         if evidence.alive:
-            return "alive"
+            return "calm" if self._is_calm() else "alive"
         if evidence.weight < 0:
             needs_proof = self._state in (State.DOWN, State.RECOVERING)
             if needs_proof:
                 return "good"
-            return "calm" if self._score < self._settings.suspect_score else None
+            return "calm" if self._is_calm() else None
         return None
+
+    def _is_calm(self) -> bool:
+        """Suspicion has decayed and nothing came to confirm it."""
+        return self._state is State.SUSPECT and self._score < self._settings.suspect_score
 
     def _apply(self, signal: _Signal | None, evidence: Evidence, now: float) -> bool:
         if signal is None or (target := _NEXT.get((self._state, signal))) is None:

@@ -123,6 +123,17 @@ def test_an_outage_keeps_its_id_until_it_is_over() -> None:
     assert found.view(10.0).outage is None
 
 
+def test_suspicion_without_traffic_ends_by_a_sign_of_life() -> None:
+    """Once the evidence has decayed a live edge is enough, and the probing can stop."""
+    found = detector()
+    found.record(REFUSED, 0.0)
+    states = []
+    for at in (10.0, 600.0):
+        found.record(ALIVE, at)
+        states.append(found.state)
+    assert states == [State.SUSPECT, State.HEALTHY]
+
+
 def test_the_story_tells_each_change_with_its_evidence() -> None:
     """Every change of state can be explained in words."""
     story = [remark.text for remark in down().view(0.0).story]

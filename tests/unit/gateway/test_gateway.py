@@ -9,7 +9,7 @@ from rig import PATHS, Client, Rig, body
 from streams import ERRORS, EVENT_STREAM, STREAMS
 from virtual_time import run
 
-from fallback.core.errors import EngineError
+from fallback.core.errors import BadRequest, EngineError
 from fallback.core.health import Evidence, State
 from fallback.core.outcome import Failure
 from fallback.local.mock import Fail, Say, ScriptedEngine
@@ -289,6 +289,19 @@ def test_without_a_local_tier_the_upstreams_own_error_passes() -> None:
 
     async def story() -> Client:
         rig = Rig([Script(status=529, headers=JSON, body=(said,))], local=False)
+        return await rig.ask(ask(rig))
+
+    client = run(story())
+    assert (client.status, client.got, client.tier) == (529, said, "cloud")
+
+
+def test_what_the_engine_cannot_express_is_not_the_clients_mistake() -> None:
+    """The cloud was busy and the schema is beyond the grammar: the client sees the 529."""
+    said = b'{"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}'
+
+    async def story() -> Client:
+        refuses = Play(acts=(Fail(BadRequest("the output grammar is not usable")),), early=True)
+        rig = Rig([Script(status=529, headers=JSON, body=(said,))], ScriptedEngine(refuses))
         return await rig.ask(ask(rig))
 
     client = run(story())
