@@ -20,6 +20,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
+import aiohttp
 from at_rest import modelfile
 from at_rest.starts import DidNotSay
 from at_rest.tables import render, spread
@@ -43,17 +44,12 @@ def main() -> int:
         return _fail(f"{model} is missing: run scripts/serve once")
     samples: dict[str, list[float]] = defaultdict(list)
     try:
-        with scratch_directory() as directory, listening(directory) as upstream:
-            (models := directory / "models").mkdir()
-            bench = Bench(
-                upstream=upstream.url,
-                model=modelfile.copy_of(model, models),
-                idle_s=arguments.idle_s,
-            )
-            asyncio.run(_measure(bench, arguments.rounds, samples))
-    except (BadAnswer, DidNotSay, modelfile.StillCached, OSError) as error:
+        _measure(model, arguments, samples)
+    except (BadAnswer, DidNotSay, modelfile.StillCached, aiohttp.ClientError, OSError) as error:
         return _fail(f"{type(error).__name__}: {error}")
-    _report(samples, arguments)
+    finally:
+        if samples:
+            _report(samples, arguments.json)
     return 0
 
 
@@ -74,29 +70,40 @@ def _idle_s(text: str) -> float:
     return seconds
 
 
-async def _measure(bench: Bench, rounds: int, samples: dict[str, list[float]]) -> None:
-    for number in range(1, rounds + 1):
-        samples["load_average"].append(os.getloadavg()[0])
-        async with asyncio.timeout(_ROUND_WITHIN_S + 3 * bench.idle_s):
-            values = await one_round(bench)
-        for key, value in values.items():
-            samples[key].append(value)
-        found = ", ".join(f"{key} {value:.3g}" for key, value in values.items())
-        print(f"round {number} of {rounds}: {found}", file=sys.stderr, flush=True)
+def _measure(model: Path, arguments: argparse.Namespace, samples: dict[str, list[float]]) -> None:
+    """Adds what each round found, so that what was found is kept whatever comes."""
+    with scratch_directory() as directory, listening(directory) as upstream:
+        (models := directory / "models").mkdir()
+        bench = Bench(
+            upstream=upstream.url,
+            model=modelfile.copy_of(model, models),
+            idle_s=arguments.idle_s,
+        )
+        for number in range(1, arguments.rounds + 1):
+            values = {"load_average": os.getloadavg()[0], **asyncio.run(_round_within(bench))}
+            found = ", ".join(f"{key} {value:.3g}" for key, value in values.items())
+            print(f"round {number} of {arguments.rounds}: {found}", file=sys.stderr, flush=True)
+            for key, value in values.items():
+                samples[key].append(value)
 
 
-def _report(samples: dict[str, list[float]], arguments: argparse.Namespace) -> None:
-    print(render(samples))
+async def _round_within(bench: Bench) -> dict[str, float]:
+    async with asyncio.timeout(_ROUND_WITHIN_S + 3 * bench.idle_s):
+        return await one_round(bench)
+
+
+def _report(samples: dict[str, list[float]], file: Path | None) -> None:
+    print(render(samples), flush=True)
     load = spread(samples["load_average"], 1)
-    rounds = f"Median (lowest-highest) of {arguments.rounds} rounds on {os.cpu_count()} cores"
-    print(f"\n{rounds}; load average before a round {load}.")
-    if arguments.json:
+    rounds = f"{len(samples['load_average'])} rounds on {os.cpu_count()} cores"
+    print(f"\nMedian (lowest-highest) of {rounds}; load average before a round {load}.")
+    if file:
         report = {
             "facts": {"cores": os.cpu_count(), "machine": platform.platform()},
             "samples": samples,
             "medians": {key: median(values) for key, values in samples.items()},
         }
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+        file.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def _fail(why: str) -> int:

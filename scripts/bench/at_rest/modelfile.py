@@ -1,12 +1,15 @@
 """A copy of the model, so that making it cold disturbs nobody and nobody keeps it warm."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 
 _CHUNK_BYTES = 1 << 20
+_DROPS_WITHIN_S, _DROPS_AGAIN_S = 5.0, 0.1
 
 
 class StillCached(Exception):
@@ -22,13 +25,23 @@ def copy_of(model: Path, directory: Path) -> Path:
     return copy
 
 
-def make_cold(path: Path) -> None:
-    """Drop the file from the page cache. Raises `StillCached`, too where /tmp is in memory."""
+async def make_cold(path: Path) -> None:
+    """Drop the file from the page cache. Raises `StillCached`, always so where /tmp is in memory.
+
+    The kernel holds on to single pages for a moment after whoever used them has ended.
+    """
+    until = monotonic() + _DROPS_WITHIN_S
+    while kept := _drop(path):
+        if monotonic() > until:
+            raise StillCached(f"{kept} places of {path} are still in memory")
+        await asyncio.sleep(_DROPS_AGAIN_S)
+
+
+def _drop(path: Path) -> int:
+    """How many places, one each MiB, are in memory nevertheless."""
     with _reading(path) as file:
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-        offsets = range(0, os.fstat(file).st_size, _CHUNK_BYTES)
-        if warm := sum(_is_cached(file, offset) for offset in offsets):
-            raise StillCached(f"{warm} of {len(offsets)} places of {path} are still in memory")
+        return sum(_is_cached(file, at) for at in range(0, os.fstat(file).st_size, _CHUNK_BYTES))
 
 
 def make_warm(path: Path) -> None:

@@ -91,10 +91,10 @@ async def _content_and_end(response: aiohttp.ClientResponse) -> tuple[float, flo
 
 
 async def one_round(bench: Bench) -> Values:
-    """Raises `DidNotSay`, `StillCached`, `BadAnswer`, `OSError`, `TimeoutError`."""
+    """Raises `DidNotSay`, `StillCached`, `BadAnswer`, `aiohttp.ClientError`, `OSError`."""
     values: Values = {}
     with scratch_directory() as cache:
-        modelfile.make_cold(bench.model)
+        await modelfile.make_cold(bench.model)
         values |= _under("cold", await _start(bench, cache))
         modelfile.make_warm(bench.model)
         values |= _under("warm", await _start(bench, cache))
@@ -165,7 +165,7 @@ async def _idle(pids: Mapping[str, int], idle_s: float) -> Values:
 async def _floors(bench: Bench) -> Values:
     values: Values = {}
     with scratch_directory() as directory:
-        modelfile.make_cold(bench.model)
+        await modelfile.make_cold(bench.model)
         with starts.bare_model(bench.model, directory) as cold:
             values["cold/floor_s"] = await cold.loads()
         modelfile.make_warm(bench.model)
