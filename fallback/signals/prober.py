@@ -8,6 +8,7 @@ way for a canary. Nothing is asked of a healthy upstream.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -93,23 +94,39 @@ class Prober:
 
 async def keyless_models(target: ProbeTarget) -> Evidence:
     """One free request to the upstream's edge -> evidence; never raises."""
+    try:
+        # In a thread: importing httpx and reading the certificates take a tenth of a second,
+        # for which the streams that pass just now should not halt.
+        client = await asyncio.to_thread(_client, target)
+    except (OSError, ValueError) as error:
+        return Evidence(source="probe", weight=3.0, summary=f"probe failed: {error}")
     import httpx
 
     try:
-        async with httpx.AsyncClient(
-            proxy=target.proxy,
-            verify=ssl.create_default_context(cafile=target.ca_file),
-            timeout=httpx.Timeout(10.0, connect=3.0),
-            trust_env=False,
-        ) as client:
-            async with asyncio.timeout(_LIMIT_S):
-                return await _ask_models(client, target)
+        async with client, asyncio.timeout(_LIMIT_S):
+            return await _ask_models(client, target)
     except httpx.HTTPError as error:
         return _unreachable(error)
     except TimeoutError:
         return _unreachable(httpx.ReadTimeout(f"no whole answer within {_LIMIT_S:g} s"))
     except (OSError, ValueError) as error:
         return Evidence(source="probe", weight=3.0, summary=f"probe failed: {error}")
+
+
+def _client(target: ProbeTarget) -> httpx.AsyncClient:
+    import httpx
+
+    return httpx.AsyncClient(
+        proxy=target.proxy,
+        verify=_trust(target.ca_file),
+        timeout=httpx.Timeout(10.0, connect=3.0),
+        trust_env=False,
+    )
+
+
+@functools.cache
+def _trust(ca_file: str | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=ca_file)
 
 
 async def _ask_models(client: httpx.AsyncClient, target: ProbeTarget) -> Evidence:
