@@ -11,7 +11,10 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-StopReason: TypeAlias = Literal["end", "stop_sequence", "max_tokens", "tool_calls"]
+from fallback.core.conversation import Text
+
+StopReason: TypeAlias = Literal["end", "stop_sequence", "max_tokens", "tool_calls", "refusal"]
+CallKind: TypeAlias = Literal["function", "custom"]
 CutKind: TypeAlias = Literal["tools", "turns", "system", "tool_results", "last_turn"]
 
 
@@ -55,7 +58,7 @@ class ToolCallStarted(msgspec.Struct, frozen=True, kw_only=True, tag="tool_start
 
     id: str
     name: str
-    kind: Literal["function", "custom"] = "function"
+    kind: CallKind = "function"
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, tag="tool_delta"):
@@ -69,7 +72,8 @@ class ToolCallEnded(msgspec.Struct, frozen=True, tag="tool_ended"):
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
-    """The end. `stop_sequence` only with the reason of that name."""
+    """The end. `stop_sequence` only with the reason of that name; `refusal` is a model of the
+    cloud's that would not go on."""
 
     reason: StopReason
     usage: Usage
@@ -79,3 +83,33 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
 AnswerEvent: TypeAlias = (
     Started | TextDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta | ToolCallEnded | Finished
 )
+
+
+class SaidCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call of the tool `name` in an answer that broke off; `whole` if its arguments did not."""
+
+    name: str
+    kind: CallKind
+    arguments: str
+    whole: bool
+
+
+class PartialAnswer(msgspec.Struct, frozen=True):
+    """An answer that broke off, in the order it was given. Only the last part may be open."""
+
+    parts: tuple[Text | SaidCall, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """All its text."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+    @property
+    def calls(self) -> tuple[SaidCall, ...]:
+        """Its tool calls."""
+        return tuple(part for part in self.parts if isinstance(part, SaidCall))
+
+    @property
+    def open_call(self) -> SaidCall | None:
+        """The call that broke off in its arguments."""
+        return next((call for call in self.calls if not call.whole), None)

@@ -33,6 +33,12 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True, tag="attachment"):
     media_type: str | None = None
     name: str | None = None
 
+    def note(self) -> str:
+        """What stands in its place where only text can be passed on."""
+        kind = "attachment" if self.kind == "other" else self.kind
+        name = f" {self.name}" if self.name else ""
+        return f"[{kind}{name} not shown: only text reaches this model]"
+
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True, tag="tool_call"):
     """A call an assistant turn made. `arguments` is JSON text, or free text for a custom tool."""

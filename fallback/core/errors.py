@@ -40,6 +40,12 @@ class Unavailable(FallbackError):
     code = "no_tier_available"
 
 
+class CloudOnly(Unavailable):
+    """Only the cloud may answer this request; the message says why."""
+
+    code = "cloud_only"
+
+
 class EngineError(Unavailable):
     """The local engine failed at this request (not at the client's mistake)."""
 

@@ -19,16 +19,21 @@ https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md and json_sche
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from fallback.core.answer import PartialAnswer, SaidCall
 from fallback.core.conversation import Conversation, OutputFormat, Tool
+from fallback.core.errors import EngineError
 from fallback.core.ports import Grammar
+from fallback.core.schema_order import in_order_of
 from fallback.core.tool_syntax import CALL_CLOSE, CALL_OPEN, callable_tools, must_call_tools
 
 _JSON_OPTIONS = {"whitespace_flexible": False, "lenient": True}
+# Where another server began the value, it began it with the white space it likes.
+_BEGUN_JSON_OPTIONS = {"whitespace_pattern": r"[ \n\r\t]{0,64}", "lenient": True}
 # They say nothing about which values are admitted; an unknown `$schema` would be refused.
 _ANNOTATIONS = {
     "$comment", "$schema", "default", "deprecated", "description", "example", "examples",
@@ -50,29 +55,73 @@ def grammar_for(conversation: Conversation) -> Grammar | None:
 
     Whether llguidance can compile a client's schema is known only to the worker.
     """
-    tools = callable_tools(conversation)
-    if tools:
-        return Grammar(lark="\n".join(_tool_rules(conversation, tools)))
+    if tools := callable_tools(conversation):
+        return _grammar(_tool_rules(conversation, tools, must=must_call_tools(conversation)))
     if conversation.output_format is not None:
-        return Grammar(lark=f"start: {_json_rule(_format_schema(conversation.output_format))}\n")
+        return _grammar([f"start: {_json_rule(_format_schema(conversation.output_format))}"])
     return None
 
 
-def _tool_rules(conversation: Conversation, tools: tuple[Tool, ...]) -> Iterator[str]:
-    more = " more*" if conversation.tool_choice.parallel else ""
-    if must_call_tools(conversation):
-        yield f"start: {_json(CALL_OPEN)} call{more}"
+def rest_grammar(conversation: Conversation, said: PartialAnswer) -> Grammar | None:
+    """The grammar of what is still to come of an answer that broke off.
+
+    It expects open arguments and structured output from their first character on, and nothing
+    else of what was said. Raises `EngineError` for a call of a tool that may not be called.
+    """
+    tools = callable_tools(conversation)
+    if (call := said.open_call) is not None:
+        return _grammar(_open_call_rules(conversation, tools, call))
+    if said.parts and isinstance(said.parts[-1], SaidCall):
+        more = _more(conversation) if tools else '""'
+        return _grammar([f"start: {more}", *_call_rules(tools)])
+    if tools:
+        must = must_call_tools(conversation) and not said.calls
+        return _grammar(_tool_rules(conversation, tools, must=must))
+    if conversation.output_format is not None:
+        schema = _format_schema(conversation.output_format)
+        return _grammar([f"start: {_begun_json_rule(schema, said.text)}"])
+    return None
+
+
+def _grammar(rules: Iterable[str]) -> Grammar:
+    return Grammar(lark="\n".join([*rules, ""]))
+
+
+def _tool_rules(
+    conversation: Conversation, tools: tuple[Tool, ...], *, must: bool
+) -> Iterator[str]:
+    if must:
+        yield f"start: {_json(CALL_OPEN)} call {_more(conversation)}"
     else:
-        yield f"start: TEXT | opening call{more}"
+        yield f"start: TEXT | opening call {_more(conversation)}"
         yield f"TEXT: /(?s:.*)/ & ~/(?s:.*){CALL_OPEN}(?s:.*)/"
         yield f"opening[lazy]: /(?s:.*){CALL_OPEN}/"
-    newline, call_end = _json("\n"), _json(f"}}\n{CALL_CLOSE}")
-    yield f"more: {newline} {_json(CALL_OPEN)} call"
+    yield from _call_rules(tools)
+
+
+def _open_call_rules(
+    conversation: Conversation, tools: tuple[Tool, ...], call: SaidCall
+) -> Iterator[str]:
+    tool = next((tool for tool in tools if tool.name == call.name), None)
+    if tool is None:
+        raise EngineError(f"the answer broke off in a call of {call.name}, which is not offered")
+    yield f"start: begun {_CALL_END} {_more(conversation)}"
+    yield f"begun: {_begun_json_rule(_input_schema(tool), call.arguments)}"
+    yield from _call_rules(tools)
+
+
+def _more(conversation: Conversation) -> str:
+    return "more*" if conversation.tool_choice.parallel else '""'
+
+
+def _call_rules(tools: tuple[Tool, ...]) -> Iterator[str]:
+    if not tools:
+        return
+    yield f"more: {_NEWLINE} {_json(CALL_OPEN)} call"
     names = " | ".join(f"call_{i}" for i in range(len(tools)))
-    yield f"call: {newline} ({names}) {call_end}"
+    yield f"call: {_NEWLINE} ({names}) {_CALL_END}"
     for i, tool in enumerate(tools):
         yield f"call_{i}: {_json(_call_head(tool))} {_json_rule(_input_schema(tool))}"
-    yield ""
 
 
 def _call_head(tool: Tool) -> str:
@@ -133,9 +182,16 @@ def _is_unknown_pattern(key: str, value: Any) -> bool:
     return key == "pattern" and isinstance(value, str) and bool(_UNKNOWN_PATTERN.search(value))
 
 
-def _json_rule(schema: Mapping[str, Any]) -> str:
-    return f"%json {_json({**schema, 'x-guidance': _JSON_OPTIONS})}"
+def _json_rule(schema: Mapping[str, Any], options: Mapping[str, Any] = _JSON_OPTIONS) -> str:
+    return f"%json {_json({**schema, 'x-guidance': options})}"
+
+
+def _begun_json_rule(schema: Mapping[str, Any], begun: str) -> str:
+    return _json_rule(in_order_of(begun, schema), _BEGUN_JSON_OPTIONS)
 
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
+
+
+_NEWLINE, _CALL_END = _json("\n"), _json(f"}}\n{CALL_CLOSE}")

@@ -23,6 +23,26 @@ _STRING_TEXT = re.compile(
 )
 
 
+_ESCAPE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[^u]"
+)
+
+
+def plain_escapes(text: str) -> str:
+    """JSON text, whole or not, with just the escapes that llguidance admits: those that JSON
+    asks for, and that of DEL. One that means half a character stays as it is."""
+    return _ESCAPE.sub(_plain_escape, text).replace("\x7f", "\\u007f")
+
+
+def _plain_escape(found: re.Match[str]) -> str:
+    try:
+        plain = json.dumps(json.loads(f'"{found[0]}"'), ensure_ascii=False)[1:-1]
+        plain.encode()
+    except ValueError:
+        return found[0]
+    return plain
+
+
 class ValueScanner(Protocol):
     """Follows one JSON value. `done` once it has ended."""
 

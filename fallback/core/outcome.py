@@ -35,9 +35,11 @@ class Failure(Enum):
     TRUNCATED = "truncated"
     EMPTY = "empty"
     HTML = "html"
+    REDIRECT = "redirect"
     NOT_JSON = "not_json"
     ENCODING = "encoding"
     ERROR_EVENT = "error_event"
+    HEDGED = "hedged"
     CLIENT_GONE = "client_gone"
 
 
@@ -49,6 +51,7 @@ class Verdict(Enum):
 
     SUCCESS = "success"
     OUTAGE = "outage"
+    SLOW = "slow"
     RATE_LIMITED = "rate-limited"
     CREDENTIAL = "credential"
     QUOTA = "quota"
@@ -62,7 +65,8 @@ class AttemptFacts(msgspec.Struct, frozen=True, kw_only=True):
     `phase` is how far it came: `connect` (no byte sent), `headers` (waiting for the answer),
     `content` (headers good, nothing committed), `stream` (client already has content), `done`.
     `error_type` is the most telling name the provider gave, `error_kind` its general type.
-    `duration_s` is seconds since the attempt began.
+    `duration_s` is seconds since the attempt began; `retry_after_s` is what the provider asked
+    for, clamped; `request_id` is the provider's name for it.
     """
 
     phase: Phase
@@ -72,6 +76,8 @@ class AttemptFacts(msgspec.Struct, frozen=True, kw_only=True):
     error_kind: str | None = None
     error_message: str | None = None
     duration_s: float = 0.0
+    retry_after_s: float | None = None
+    request_id: str | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,13 +136,23 @@ _UNREACHABLE = frozenset(
         Failure.PROTOCOL,
     }
 )
-_FALSE_ANSWER = frozenset({Failure.HTML, Failure.NOT_JSON, Failure.ENCODING})
+_FALSE_ANSWER = frozenset({Failure.HTML, Failure.REDIRECT, Failure.NOT_JSON, Failure.ENCODING})
 
 
 def classify(facts: AttemptFacts) -> Outcome:
     """The outcome of an attempt. Total: every combination of facts has one."""
     verdict, weight, next_tier, reason = _judge(facts)
     return Outcome(facts=facts, verdict=verdict, weight=weight, next_tier=next_tier, reason=reason)
+
+
+def hedged_away(facts: AttemptFacts) -> Outcome:
+    """What an attempt says that lost the race for the first content to another tier."""
+    return classify(msgspec.structs.replace(facts, failure=Failure.HEDGED))
+
+
+def slowed(outcome: Outcome) -> Outcome:
+    """A success whose first content came past what is usual for it: no proof of health."""
+    return msgspec.structs.replace(outcome, verdict=Verdict.SLOW, weight=1.0, reason="slow")
 
 
 _Judgement: TypeAlias = tuple[Verdict, float, bool, str]
@@ -146,6 +162,8 @@ def _judge(facts: AttemptFacts) -> _Judgement:
     failure = facts.failure
     if failure is Failure.CLIENT_GONE:
         return Verdict.NEUTRAL, 0.0, False, "client-gone"
+    if failure is Failure.HEDGED:
+        return _judge_hedged(facts)
     if failure is not None and facts.phase == "stream":
         return _judge_broken_stream(facts)
     if failure is Failure.ERROR_EVENT:
@@ -157,6 +175,13 @@ def _judge(facts: AttemptFacts) -> _Judgement:
     if failure is not None:
         return Verdict.OUTAGE, 2.0, True, failure.value
     return _judge_status(facts.status or 0, facts)
+
+
+def _judge_hedged(facts: AttemptFacts) -> _Judgement:
+    """Another tier won the race: an upstream that sent headers is slow, one without is silent."""
+    if facts.status is None:
+        return Verdict.OUTAGE, 2.0, True, "silent"
+    return Verdict.SLOW, 1.0, True, "slow"
 
 
 def _judge_broken_stream(facts: AttemptFacts) -> _Judgement:
@@ -210,8 +235,10 @@ _PROXY_STATUS_ERROR = {
     Failure.EMPTY: "http_response_incomplete",
     Failure.ENCODING: "http_response_content_coding",
     Failure.HTML: "http_protocol_error",
+    Failure.REDIRECT: "http_protocol_error",
     Failure.NOT_JSON: "http_protocol_error",
     Failure.ERROR_EVENT: "destination_unavailable",
+    Failure.HEDGED: "http_response_timeout",
 }
 
 

@@ -1,4 +1,4 @@
-"""The operator's rules and the health -> the plan for one request. Pure."""
+"""How one request may be treated: who may answer it, and how long each may take. Pure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from fallback.core.health import Admission
 from fallback.core.routing import Operation
 from fallback.core.units import Seconds
 
-Tier: TypeAlias = Literal["cloud", "local"]
+Tier: TypeAlias = Literal["cloud", "alternate", "local"]
+OnError: TypeAlias = Literal["pass", "next"]
+OnSeam: TypeAlias = Literal["error", "continue"]
 
 LOCAL_OPERATIONS: frozenset[Operation] = frozenset(
     {"generate", "count_tokens", "models", "model", "hello"}
@@ -20,12 +21,14 @@ LOCAL_OPERATIONS: frozenset[Operation] = frozenset(
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long each phase of an attempt may take, in seconds.
 
-    `first_byte_s` (headers) and `first_content_s` (first content event) count from the start
-    of the attempt and hold for streams; `whole_s` for answers that come in one piece, whose
-    headers are sent only when the model has finished. `stall_s` is the longest silence inside
-    an answer. `canary_s` replaces the first two while an upstream is recovering, so that its
-    first visitor does not wait for a cloud that is still silent. `alone_s` replaces them all,
-    but `stall_s`, where no other tier may answer: to cut a slow answer short would help nobody.
+    `connect_s` bounds name, TCP and TLS. Past `first_byte_s` (a stream's headers), half of
+    `first_content_s` (its first content, once the headers are here) or `whole_s` (an answer in
+    one piece, whose headers come with its last token) the next tier starts beside the upstream,
+    at the latest: hedging does it sooner. What is there first is sent, so that a slow answer is
+    not cut short for nothing; `alone_s` ends it in any case. `stall_s` is the longest silence
+    inside an answer, `progress_s` the longest time without progress in one: pings end a silence,
+    but are no progress. `canary_s` is how long a recovering upstream has to answer before
+    another tier's answer, made beside it, is sent.
     """
 
     connect_s: Seconds = 3.0
@@ -33,46 +36,64 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     first_content_s: Seconds = 60.0
     whole_s: Seconds = 120.0
     stall_s: Seconds = 45.0
-    canary_s: Seconds = 8.0
+    progress_s: Seconds = 120.0
+    canary_s: Seconds = 4.0
     alone_s: Seconds = 600.0
 
+    def within(self, patience_s: float | None) -> Deadlines:
+        """These for a client that gives up after `patience_s` of silence: at most half of it
+        for each wait, so that the other half is left for the next tier to begin in.
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One tier to try. `canary`: the attempt decides about the upstream's return. `alone`: no
-    other tier may answer."""
+        `progress_s` stays, since a client counts pings as signs of life, and `alone_s`, after
+        which nobody else would answer. The 600 s that the SDKs have by default shorten nothing.
+        """
+        if patience_s is None:
+            return self
+        half_s = patience_s / 2
+        before = max(self.connect_s, self.first_byte_s, self.first_content_s, self.canary_s)
+        if half_s >= max(before, self.whole_s, self.stall_s):
+            return self
+        return msgspec.structs.replace(
+            self,
+            connect_s=min(self.connect_s, half_s),
+            first_byte_s=min(self.first_byte_s, half_s),
+            first_content_s=min(self.first_content_s, half_s),
+            whole_s=min(self.whole_s, half_s),
+            stall_s=min(self.stall_s, half_s),
+            canary_s=min(self.canary_s, half_s),
+        )
 
-    tier: Tier
-    canary: bool = False
-    alone: bool = False
+
+_CRITICAL_RANK = 1000
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Tiers in order. `skipped` says why the cloud is not among them."""
+class Treatment(msgspec.Struct, frozen=True, kw_only=True):
+    """How one request is to be treated, by the operator's rules and as far as they let it by
+    its client.
 
-    steps: tuple[Step, ...]
-    skipped: str | None = None
+    `tiers` are those that may answer, in order; it is empty where rules contradict each other.
+    `local_reason` says why `local` is not among them. `hedge`: whether the next tier starts
+    beside a slow cloud, or after how many seconds. `priority`: higher first; `critical` before all
+    that is not. `on_*`: whether such an error of the upstream's passes to the client, or the next
+    tier answers instead. `splice_*`: what becomes of a stream that broke inside a tool call's
+    arguments, or after signed thinking: an error event, or another tier goes on. `rule` is the
+    name of the last rule that applied.
+    """
+
+    tiers: tuple[Tier, ...] = ("cloud", "alternate", "local")
+    deadlines: Deadlines = Deadlines()
+    hedge: bool | float = True
+    priority: int = 0
+    critical: bool = False
+    on_rate_limit: OnError = "pass"
+    on_quota: OnError = "pass"
+    on_credential: OnError = "pass"
+    splice_tool_call: OnSeam = "error"
+    splice_thinking: OnSeam = "error"
+    local_reason: str | None = None
+    rule: str | None = None
 
     @property
-    def has_local(self) -> bool:
-        return any(step.tier == "local" for step in self.steps)
-
-
-_CLOUD_ONLY = Plan(steps=(Step(tier="cloud", alone=True),))
-_CLOUD_THEN_LOCAL = Plan(steps=(Step(tier="cloud"), Step(tier="local")))
-_CANARY_THEN_LOCAL = Plan(steps=(Step(tier="cloud", canary=True), Step(tier="local")))
-_LOCAL_ONLY = Plan(steps=(Step(tier="local"),), skipped="upstream-down")
-
-
-def plan(operation: Operation, admission: Admission, *, local: bool) -> Plan:
-    """`local`: the operator lets a local model answer at all.
-
-    What only the cloud can answer is always tried there: a request that would fail anyway
-    costs its sender nothing more.
-    """
-    if not local or operation not in LOCAL_OPERATIONS:
-        return _CLOUD_ONLY
-    if admission == "open":
-        return _CLOUD_THEN_LOCAL
-    if admission == "canary":
-        return _CANARY_THEN_LOCAL
-    return _LOCAL_ONLY
+    def rank(self) -> int:
+        """The place in the local tier's queue: all that is critical first, then by priority."""
+        return self.priority + (_CRITICAL_RANK if self.critical else 0)

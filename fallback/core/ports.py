@@ -7,15 +7,26 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from fallback.core.answer import Cut, StopReason
+from fallback.core.answer import (
+    Cut,
+    StopReason,
+    ThinkingDelta,
+    ToolCallDelta,
+    ToolCallEnded,
+    ToolCallStarted,
+)
 from fallback.core.conversation import Conversation
 
 
 class ModelIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """Which model answers, precisely enough for an audit."""
+    """Which model answers, precisely enough for an audit.
+
+    `sha256` is the file's; None where the model is a remote server's, whose file nobody here
+    has seen. Then `quantization` is what the server says, or "unknown".
+    """
 
     name: str
-    sha256: str
+    sha256: str | None
     quantization: str
     context_tokens: int
     engine: str
@@ -33,9 +44,10 @@ class Grammar(msgspec.Struct, frozen=True, kw_only=True):
 class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One generation.
 
-    `prefix` is the beginning of the answer that the client already has: the engine goes on
-    after it, and its grammar counts it as written. `max_tokens` is the operator's clamp; the
-    client's own is in the conversation. `priority`: higher first.
+    `prefix` is the beginning of the answer that the client already has, as the model would have
+    written it: the engine goes on after it, and the grammar counts it as written from the
+    character `grammar_start` on. `max_tokens` is the operator's clamp; the client's own is in
+    the conversation. `priority`: higher first.
     """
 
     id: str
@@ -44,6 +56,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     prompt_budget_tokens: int
     grammar: Grammar | None = None
     prefix: str = ""
+    grammar_start: int = 0
     priority: int = 0
 
 
@@ -72,7 +85,15 @@ class GenerationFinished(msgspec.Struct, frozen=True, kw_only=True, tag="finishe
     decode_s: float = 0.0
 
 
-EngineEvent: TypeAlias = GenerationStarted | Piece | GenerationFinished
+EngineEvent: TypeAlias = (
+    GenerationStarted
+    | Piece
+    | ThinkingDelta
+    | ToolCallStarted
+    | ToolCallDelta
+    | ToolCallEnded
+    | GenerationFinished
+)
 
 
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +122,9 @@ class Engine(Protocol):
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[EngineEvent, None]:
         """Yield `GenerationStarted`, pieces, `GenerationFinished`.
+
+        Pieces are the model's own text, tool calls as `core.tool_syntax` writes them. An engine
+        whose server understands those itself yields the events of thinking and of calls instead.
 
         Closing the generator frees everything it held at once. Raises `EngineError` (or
         `BadRequest` for a grammar that cannot be expressed); survives a crash of the worker by

@@ -26,9 +26,25 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
 
 
+class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who speaks from the character `from_char` of the answer's text on, and why.
+
+    `output_tokens` are those of this segment alone, where they are known before the answer's
+    end; `estimated` if they were reckoned from its length.
+    """
+
+    from_char: int
+    tier: str
+    model: str | None = None
+    reason: str | None = None
+    output_tokens: int | None = None
+    estimated: bool = False
+
+
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """The origin of one answer. `receipt` names its record; `upstream` is the one that
-    answered (cloud) or was meant (local, error)."""
+    answered (cloud) or was meant (local, error). `segments` only where several models spoke, and
+    then `tier` is `spliced` and `model` the one that went on."""
 
     receipt: str
     tier: str
@@ -39,6 +55,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     outage: str | None = None
     cuts: tuple[Cut, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    segments: tuple[Segment, ...] = ()
 
 
 def body(provenance: Provenance) -> dict[str, Any]:
@@ -59,6 +76,8 @@ def body(provenance: Provenance) -> dict[str, Any]:
         fields["cut"] = msgspec.to_builtins(provenance.cuts)
     if provenance.attempts:
         fields["attempts"] = [_attempt_body(attempt) for attempt in provenance.attempts]
+    if provenance.segments:
+        fields["segments"] = msgspec.to_builtins(provenance.segments)
     return fields
 
 
@@ -95,7 +114,8 @@ def _dictionary(provenance: Provenance) -> str:
         fields["requested-model"] = _ascii(provenance.requested_model)
     if (model := provenance.model) is not None:
         fields["model"] = _ascii(model.name)
-        fields["model-sha256"] = model.sha256
+        if model.sha256 is not None:
+            fields["model-sha256"] = model.sha256
         fields["quantization"] = _ascii(model.quantization)
     if provenance.outage is not None:
         fields["outage"] = provenance.outage

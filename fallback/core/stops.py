@@ -8,12 +8,14 @@ class StopScanner:
 
     The first is the one that is complete first; of those complete at the same character, the
     longest. Text that may be the beginning of a stop sequence is held back until it is known
-    not to be. Empty stop sequences are ignored.
+    not to be. Empty stop sequences are ignored. `after` is text that is out already: a stop
+    sequence may have begun in it.
     """
 
-    def __init__(self, stops: tuple[str, ...]) -> None:
+    def __init__(self, stops: tuple[str, ...], *, after: str = "") -> None:
         self._stops = tuple(stop for stop in stops if stop)
-        self._held = ""
+        self._held = split_tail(after, held_length(after, self._stops))[1]
+        self._out_already = len(self._held)
         self._hit: str | None = None
 
     def __repr__(self) -> str:
@@ -28,15 +30,20 @@ class StopScanner:
         if found is None:
             keep = held_length(self._held, self._stops)
             safe, self._held = split_tail(self._held, keep)
-            return safe, None
+            return self._new(safe), None
         start, self._hit = found
         safe, self._held = self._held[:start], ""
-        return safe, self._hit
+        return self._new(safe), self._hit
 
     def flush(self) -> str:
         """The text still held back, now that no more will come."""
         held, self._held = self._held, ""
-        return held
+        return self._new(held)
+
+    def _new(self, text: str) -> str:
+        out_already = min(self._out_already, len(text))
+        self._out_already -= out_already
+        return text[out_already:]
 
 
 def first_stop(text: str, stops: tuple[str, ...]) -> tuple[int, str] | None:

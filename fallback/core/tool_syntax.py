@@ -20,6 +20,9 @@ import msgspec
 
 from fallback.core.answer import (
     AnswerEvent,
+    CallKind,
+    PartialAnswer,
+    SaidCall,
     StopReason,
     TextDelta,
     ThinkingDelta,
@@ -27,7 +30,14 @@ from fallback.core.answer import (
     ToolCallEnded,
     ToolCallStarted,
 )
-from fallback.core.conversation import Conversation, Tool, ToolCall, ToolChoice, ToolResult
+from fallback.core.conversation import (
+    Conversation,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
 from fallback.core.json_scan import ObjectScanner, StringScanner, ValueScanner
 from fallback.core.stops import held_length, split_tail
 
@@ -109,6 +119,32 @@ def past_call_text(call: ToolCall) -> str:
     return (call_text if as_function else custom_call_text)(call.name, arguments)
 
 
+def partial_text(answer: PartialAnswer) -> tuple[str, int]:
+    """An answer that broke off, as the model would have written it, and where in it the open
+    arguments begin: at its end if none are open."""
+    text = "\n".join(map(_part_text, answer.parts))
+    if answer.open_call is None:
+        return text, len(text)
+    return text, len(text) - len(_open_input(answer.open_call))
+
+
+def _part_text(part: Text | SaidCall) -> str:
+    if isinstance(part, Text):
+        return part.text
+    if not part.whole:
+        head = f'{CALL_OPEN}\n{{"name": {_json(part.name)}, "{_KEYS[part.kind]}": '
+        return head + _open_input(part)
+    if part.kind == "custom":
+        return custom_call_text(part.name, part.arguments)
+    return call_text(part.name, part.arguments or "{}")
+
+
+def _open_input(call: SaidCall) -> str:
+    """The input so far as JSON text: of a custom tool's, all but the closing quote."""
+    is_custom = call.kind == "custom"
+    return _json(call.arguments)[:-1] if is_custom else call.arguments.lstrip()
+
+
 def result_text(result: ToolResult) -> str:
     """What a tool gave back, as the model reads it."""
     note = "error: " if result.is_error else ""
@@ -169,6 +205,17 @@ class AnswerParser:
 
     def __repr__(self) -> str:
         return f"AnswerParser({self._read.__name__}, calls={self._calls}, held={self._held!r})"
+
+    def resume(self, answer: PartialAnswer) -> None:
+        """Read on behind what the client already has. Call it before anything is fed."""
+        self._calls = len(answer.calls)
+        last = answer.parts[-1] if answer.parts else None
+        if isinstance(last, SaidCall):
+            self._read, self._after_markup = self._read_text, True
+        if (call := answer.open_call) is not None:
+            self._read, self._arguments = self._read_arguments, [call.arguments]
+            self._scanner = _scanner(call.kind)
+            self._scanner.feed(_open_input(call))
 
     def feed(self, text: str) -> list[AnswerEvent]:
         """The events that `text` completes."""
@@ -267,7 +314,7 @@ class AnswerParser:
         self._out.append(ToolCallStarted(id=self._call_id(self._calls), name=name, kind=kind))
         self._calls += 1
         self._arguments = []
-        self._scanner = StringScanner() if kind == "custom" else ObjectScanner()
+        self._scanner = _scanner(kind)
         return True
 
     def _read_arguments(self) -> bool:
@@ -293,6 +340,10 @@ class AnswerParser:
         self._held, self._read = rest.removeprefix(CALL_CLOSE), self._read_text
         self._after_markup = True
         return True
+
+
+def _scanner(kind: CallKind) -> ValueScanner:
+    return StringScanner() if kind == "custom" else ObjectScanner()
 
 
 def _decoded(text: str) -> object:

@@ -8,7 +8,9 @@ from fallback.core.outcome import (
     Phase,
     Verdict,
     classify,
+    hedged_away,
     proxy_status_error,
+    slowed,
 )
 
 
@@ -123,3 +125,23 @@ def test_every_failure_but_a_leaving_client_has_a_proxy_status_error() -> None:
         if proxy_status_error(AttemptFacts(phase="headers", failure=failure)) is None
     }
     assert without == {Failure.CLIENT_GONE}
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "weight", "reason"),
+    [(None, Verdict.OUTAGE, 2, "silent"), (200, Verdict.SLOW, 1, "slow")],
+)
+def test_who_lost_the_race_was_silent_or_slow(
+    status: int | None, verdict: Verdict, weight: float, reason: str
+) -> None:
+    """An upstream that has sent headers lives; neither may end the request."""
+    outcome = hedged_away(AttemptFacts(phase="content", status=status, duration_s=8.0))
+    assert (outcome.verdict, outcome.weight, outcome.reason) == (verdict, weight, reason)
+    assert outcome.next_tier
+    assert proxy_status_error(outcome.facts) == "http_response_timeout"
+
+
+def test_a_slow_success_proves_no_health() -> None:
+    """It answered, and its request needs nobody else."""
+    outcome = slowed(classify(AttemptFacts(phase="done", status=200)))
+    assert (outcome.verdict, outcome.weight, outcome.next_tier) == (Verdict.SLOW, 1, False)

@@ -3,11 +3,20 @@
 from typing import Any, Literal
 
 import http_sf
+import msgspec
 
 from fallback.core.answer import Cut
 from fallback.core.outcome import AttemptFacts, classify
 from fallback.core.ports import ModelIdentity
-from fallback.core.provenance import Attempt, Headers, Provenance, body, cloud_headers, headers
+from fallback.core.provenance import (
+    Attempt,
+    Headers,
+    Provenance,
+    Segment,
+    body,
+    cloud_headers,
+    headers,
+)
 
 MODEL = ModelIdentity(
     name="SmolLM2-135M-Instruct",
@@ -83,3 +92,15 @@ def test_the_body_holds_the_same_as_plain_json() -> None:
     assert found["cut"][0] == {"what": "tools", "count": 12, "tokens": 9000}
     assert found["attempts"][0]["outcome"] == "upstream-529"
     assert found["requested_model"] == "claude-\u00e9 \U0001f600"
+
+
+def test_the_body_tells_who_spoke_from_where_on() -> None:
+    """Segments are told in order, without what is not known of them."""
+    began = Segment(from_char=0, tier="cloud", model="gpt", output_tokens=3, estimated=True)
+    ended = Segment(from_char=12, tier="local", model="smollm2", reason="stream-reset")
+    spliced = msgspec.structs.replace(LOCAL, segments=(began, ended))
+    assert list(body(spliced)["segments"]) == [
+        {"from_char": 0, "tier": "cloud", "model": "gpt", "output_tokens": 3, "estimated": True},
+        {"from_char": 12, "tier": "local", "model": "smollm2", "reason": "stream-reset"},
+    ]
+    assert "segments" not in body(LOCAL)

@@ -75,3 +75,16 @@ def test_nothing_comes_after_a_hit() -> None:
     assert scanner.feed("more") == ("", "!")
     assert scanner.flush() == ""
     assert repr(scanner) == "StopScanner(stops=('!',), held='', hit='!')"
+
+
+@given(texts, texts, stop_sets)
+def test_a_stop_may_begin_in_what_is_out_already(
+    before: str, new: str, stops: tuple[str, ...]
+) -> None:
+    """Behind text that is out already, the rest is cut where it would be in the whole."""
+    if any(stop in before for stop in stops if stop):
+        return
+    out, hit = scan(stops, [before + new])
+    scanner = StopScanner(stops, after=before)
+    safe, found = scanner.feed(new)
+    assert (safe + scanner.flush(), found) == (out[len(before) :], hit)
