@@ -16,7 +16,19 @@ from fallback.dialects.anthropic_encode import (
     error_event,
     whole,
 )
-from fallback.dialects.base import AnswerContext, ErrorFacts, Mark, StreamEncoder
+from fallback.dialects.anthropic_read import AnthropicReader, read_whole
+from fallback.dialects.anthropic_request import request
+from fallback.dialects.anthropic_seam import seam
+from fallback.dialects.base import (
+    AnswerContext,
+    AnswerReader,
+    ErrorFacts,
+    Mark,
+    Seam,
+    StreamEncoder,
+    Unsplicable,
+)
+from fallback.dialects.custom_tools import custom_names
 from fallback.dialects.jsonvalues import dump, mapping, read_object
 from fallback.dialects.upstream import error_facts, event_error, mark_event
 
@@ -41,10 +53,20 @@ class Anthropic:
     # One first letter for all words: the search then skips by memchr, four times as fast.
     watch = re.compile(rb"e(?:_delta|_stop|rror)")
     terminal = MESSAGE_STOP
+    path = "/v1/messages"
 
     def decode(self, body: bytes) -> tuple[Conversation, Mapping[str, Any]]:
         raw = read_object(body)
         return conversation(raw), raw
+
+    def encode_request(self, conversation: Conversation) -> bytes:
+        return dump(request(conversation))
+
+    def answer_reader(self, conversation: Conversation) -> AnswerReader:
+        return AnthropicReader(custom_names(conversation.tools))
+
+    def read_whole(self, body: bytes, conversation: Conversation) -> list[AnswerEvent]:
+        return read_whole(body, custom_names(conversation.tools))
 
     def stream_encoder(self, context: AnswerContext) -> StreamEncoder:
         return AnthropicStream(context)
@@ -61,6 +83,9 @@ class Anthropic:
 
     def read_error(self, body: bytes) -> ErrorFacts:
         return error_facts(body)
+
+    def seam(self, sent: bytes) -> Seam | Unsplicable:
+        return seam(sent)
 
     def mark(self, event: bytes) -> Mark:
         return mark_event(event, _mark, done=Mark.PROLOGUE)

@@ -42,6 +42,7 @@ _STOP_REASONS: Mapping[StopReason, str] = {
     "stop_sequence": "stop_sequence",
     "max_tokens": "max_tokens",
     "tool_calls": "tool_use",
+    "refusal": "refusal",
 }
 # Being busy or not ready passes by itself, which is what `overloaded_error` tells a client.
 _PASSING = frozenset({"local_engine_busy", "local_engine_not_ready", "no_tier_available"})
@@ -85,10 +86,12 @@ class AnthropicStream:
             case ToolCallDelta(arguments):
                 return self._delta({"type": "input_json_delta", "partial_json": arguments})
             case TextEnded() | ToolCallEnded():
-                return event("content_block_stop", index=self._index)
+                return self._end_block()
             case Finished():
-                delta, usage = _ending(step), _usage(step.usage)
-                return event("message_delta", delta=delta, usage=usage) + MESSAGE_STOP
+                return ending_events(step, usage_fields(step.usage))
+
+    def _end_block(self) -> bytes:
+        return event("content_block_stop", index=self._index)
 
     def _start(self, block: Mapping[str, Any]) -> bytes:
         self._index += 1
@@ -96,6 +99,12 @@ class AnthropicStream:
 
     def _delta(self, delta: Mapping[str, Any]) -> bytes:
         return event("content_block_delta", index=self._index, delta=delta)
+
+
+def ending_events(finished: Finished, usage: Mapping[str, int], **fields: Any) -> bytes:
+    """The last two events of a message; `fields` are told beside its usage."""
+    delta = _ending(finished)
+    return event("message_delta", delta=delta, usage=usage, **fields) + MESSAGE_STOP
 
 
 def error_event(message: str, code: str) -> bytes:
@@ -119,7 +128,7 @@ def whole(context: AnswerContext, events: Iterable[AnswerEvent]) -> bytes:
                 if (input_ := _input(arguments)) is not None:
                     content.append(_tool_use(context, index, call, input_))
     return dump(
-        {**message, **_ending(finished), "content": content, "usage": _usage(finished.usage)}
+        {**message, **_ending(finished), "content": content, "usage": usage_fields(finished.usage)}
     )
 
 
@@ -132,7 +141,7 @@ def _opening(context: AnswerContext, input_tokens: int) -> dict[str, Any]:
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": _usage(Usage(input_tokens=input_tokens, output_tokens=0)),
+        "usage": usage_fields(Usage(input_tokens=input_tokens, output_tokens=0)),
         "provenance": context.provenance,
     }
 
@@ -142,7 +151,8 @@ def _ending(finished: Finished) -> dict[str, Any]:
     return {"stop_reason": reason, "stop_sequence": finished.stop_sequence}
 
 
-def _usage(usage: Usage) -> dict[str, int]:
+def usage_fields(usage: Usage) -> dict[str, int]:
+    """What a message says of its tokens."""
     # Here, unlike in OpenAI's dialects, `input_tokens` leaves out those read from the cache.
     return {
         "input_tokens": usage.input_tokens - usage.cached_tokens,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, Protocol
 
 import msgspec
 
-from fallback.core.answer import AnswerEvent
+from fallback.core.answer import AnswerEvent, PartialAnswer
 from fallback.core.conversation import Conversation
 
 
@@ -68,17 +68,81 @@ class StreamEncoder(Protocol):
         ...
 
 
+class AnswerReader(Protocol):
+    """Server-sent events of one upstream's answer -> events of the answer."""
+
+    def feed(self, event: bytes) -> list[AnswerEvent]:
+        """The answer events that one whole raw event completes, in the order that `core.answer`
+        promises; none for what says nothing, nor after `Finished`. Never raises.
+
+        `Finished` comes with the terminal event. `Started.input_tokens` is 0 where the dialect
+        tells the count only at the end.
+        """
+        ...
+
+
+class Seam(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream that broke off, and how to go on with it in the same response.
+
+    `model` is the one that spoke so far. `output_tokens` are those it spent, `estimated` if it
+    did not say so itself. `signed_thinking` if the answer holds reasoning that only its own
+    server can vouch for (signed, encrypted, or stored under an id). `encoder` makes one that goes
+    on where the stream stopped; it takes the events of the rest alone, `Started` among them, and
+    a `Finished` whose output tokens are those of the whole answer.
+    """
+
+    said: PartialAnswer
+    model: str | None
+    output_tokens: int
+    estimated: bool
+    signed_thinking: bool
+    encoder: Callable[[AnswerContext], StreamEncoder]
+
+    @property
+    def open_tool_call(self) -> bool:
+        """Whether it broke off in the arguments of a tool call."""
+        return self.said.open_call is not None
+
+
+class Unsplicable(msgspec.Struct, frozen=True, kw_only=True):
+    """Why nobody else can go on with a stream: a stable token, and a clause for a person."""
+
+    reason: str
+    message: str
+
+
+class Watch(Protocol):
+    """Finds the first place of interest; a compiled pattern is one."""
+
+    def search(self, data: bytes, at: int = 0, /) -> re.Match[bytes] | None: ...
+
+
+class FirstOf:
+    """Several patterns, each with a beginning of its own: as one alternation they would take
+    five times as long, since only a single pattern's beginning is searched for as a whole."""
+
+    def __init__(self, *patterns: bytes) -> None:
+        self._patterns = [re.compile(pattern) for pattern in patterns]
+
+    def search(self, data: bytes, at: int = 0, /) -> re.Match[bytes] | None:
+        found = [match for p in self._patterns if (match := p.search(data, at)) is not None]
+        return min(found, key=lambda match: match.start()) if found else None
+
+
 class Dialect(Protocol):
     """One wire protocol. `name` is the word used in config, metrics and provenance.
 
     `watch` matches in any chunk that may hold an event other than PROLOGUE or CONTENT; a false
     alarm only costs a look with `mark`. `terminal` is the event that ends a stream whose
-    answer was marked FINISHED.
+    answer was marked FINISHED. `path` is where a request for an answer goes.
     """
 
     name: str
-    watch: re.Pattern[bytes]
     terminal: bytes
+    path: str
+
+    @property
+    def watch(self) -> Watch: ...
 
     def decode(self, body: bytes) -> tuple[Conversation, Mapping[str, Any]]:
         """The conversation, and the body as plain data.
@@ -87,6 +151,19 @@ class Dialect(Protocol):
         JSON, no messages at all, wrong top-level types). Unknown fields, block types and roles
         are survived.
         """
+        ...
+
+    def encode_request(self, conversation: Conversation) -> bytes:
+        """The body of a request for this conversation, as `decode` would read it, up to what
+        the dialect has no words for. What only text can be passed on of, is noted in text."""
+        ...
+
+    def answer_reader(self, conversation: Conversation) -> AnswerReader:
+        """Reads the streamed answer to `encode_request(conversation)`."""
+        ...
+
+    def read_whole(self, body: bytes, conversation: Conversation) -> list[AnswerEvent]:
+        """The events of an answer in one piece. Raises `ValueError` if `body` is none."""
         ...
 
     def stream_encoder(self, context: AnswerContext) -> StreamEncoder: ...
@@ -116,6 +193,11 @@ class Dialect(Protocol):
     def broken(self, message: str, *, code: str) -> bytes:
         """The event that tells a client that an upstream's stream broke off, whatever of it the
         client has had."""
+        ...
+
+    def seam(self, sent: bytes) -> Seam | Unsplicable:
+        """How to go on with a stream of which the client has `sent`: whole events, plain, any
+        number of them, and no error event. Never raises."""
         ...
 
     def count_tokens_body(self, tokens: int, extra: Mapping[str, Any]) -> bytes: ...

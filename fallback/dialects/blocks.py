@@ -64,10 +64,11 @@ class CallBlock(msgspec.Struct, frozen=True):
 
 
 class BlockStepper:
-    """Turns the events of one answer into steps that open and close blocks."""
+    """Turns the events of one answer into steps that open and close blocks. `text_open` if
+    there is an open run of text already."""
 
-    def __init__(self) -> None:
-        self._open = False
+    def __init__(self, *, text_open: bool = False) -> None:
+        self._open = text_open
         self._blank = ""
 
     def __repr__(self) -> str:

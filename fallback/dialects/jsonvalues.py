@@ -37,6 +37,14 @@ def parse(data: bytes | str) -> Any:
         raise ValueError("nested too deeply") from error
 
 
+def is_object(text: str) -> bool:
+    """Whether `text` is a JSON object, whole."""
+    try:
+        return isinstance(parse(text), dict)
+    except ValueError:
+        return False
+
+
 def dump(value: Any) -> bytes:
     """Compact JSON of plain data; mappings may be of any type."""
     return msgspec.json.encode(value, enc_hook=dict)

@@ -42,6 +42,7 @@ _FINISH_REASONS: Mapping[StopReason, str] = {
     "stop_sequence": "stop",
     "max_tokens": "length",
     "tool_calls": "tool_calls",
+    "refusal": "content_filter",
 }
 
 
@@ -53,6 +54,7 @@ class ChatStream:
 
     def __init__(self, context: AnswerContext) -> None:
         self._context = context
+        self._head = _head(context, "chat.completion.chunk")
         self._stepper = BlockStepper()
         self._legacy = wants_legacy_calls(context.request)
         self._calls: list[ToolCallStarted] = []
@@ -111,7 +113,7 @@ class ChatStream:
         return self._chunk(choices=[choice], **fields)
 
     def _chunk(self, **fields: Any) -> bytes:
-        return format_event(dump({**_head(self._context, "chat.completion.chunk"), **fields}))
+        return format_event(dump({**self._head, **fields}))
 
     def _wants_usage(self) -> bool:
         options = mapping(self._context.request.get("stream_options"))

@@ -13,6 +13,7 @@ from fallback.core.answer import (
     AnswerEvent,
     Finished,
     Started,
+    StopReason,
     TextDelta,
     ToolCallDelta,
     ToolCallEnded,
@@ -38,9 +39,14 @@ class _CallForm(NamedTuple):
     event: str
 
 
-_CALL_FORMS: Mapping[str, _CallForm] = {
+CALL_FORMS: Mapping[str, _CallForm] = {
     "function": _CallForm("function_call", "fc", "arguments", "response.function_call_arguments"),
     "custom": _CallForm("custom_tool_call", "ctc", "input", "response.custom_tool_call_input"),
+}
+
+_CUT_REASONS: Mapping[StopReason | None, str] = {
+    "max_tokens": "max_output_tokens",
+    "refusal": "content_filter",
 }
 
 
@@ -59,7 +65,7 @@ class ResponsesStream:
         self._sequence = 0
         self._output: list[dict[str, Any]] = []
         self._open: dict[str, Any] = {}
-        self._form = _CALL_FORMS["function"]
+        self._form = CALL_FORMS["function"]
         self._pieces: list[str] = []
 
     def __repr__(self) -> str:
@@ -82,11 +88,11 @@ class ResponsesStream:
         )
 
     def _final(self, finished: Finished) -> dict[str, Any]:
-        cut = finished.reason == "max_tokens"
+        cut = _CUT_REASONS.get(finished.reason)
         return {
             **self._base,
             "status": "incomplete" if cut else "completed",
-            "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+            "incomplete_details": {"reason": cut} if cut else None,
             "output": self._output,
             "usage": _usage(finished.usage),
             "provenance": self._context.provenance,
@@ -106,13 +112,13 @@ class ResponsesStream:
                 yield "response.in_progress", {"response": self._base}
             case TextStarted():
                 yield self._add(_message(self._context, len(self._output)))
-                yield self._inside("response.content_part.added", content_index=0, part=_part(""))
+                yield self._begin_text()
             case TextDelta(text):
                 yield self._more("response.output_text", text, content_index=0, logprobs=[])
             case TextEnded(reason=reason):
-                yield from self._end_text("incomplete" if reason == "max_tokens" else "completed")
+                yield from self._end_text("incomplete" if reason in _CUT_REASONS else "completed")
             case ToolCallStarted():
-                self._form = _CALL_FORMS[step.kind]
+                self._form = CALL_FORMS[step.kind]
                 yield self._add(_call(self._context, len(self._output), step))
             case ToolCallDelta(arguments):
                 yield self._more(self._form.event, arguments)
@@ -131,17 +137,31 @@ class ResponsesStream:
         self._pieces.append(delta)
         return self._inside(f"{kind}.delta", delta=delta, **fields)
 
+    def _begin_text(self) -> Named:
+        return self._inside("response.content_part.added", content_index=0, part=_part(""))
+
     def _end_text(self, status: str) -> Iterator[Named]:
         text = "".join(self._pieces)
-        part = _part(text)
         yield self._inside("response.output_text.done", text=text, content_index=0, logprobs=[])
-        yield self._inside("response.content_part.done", part=part, content_index=0)
-        yield self._close({"content": [part], "status": status})
+        yield self._end_part()
+        yield self._close_text(status)
+
+    def _end_part(self) -> Named:
+        part = _part("".join(self._pieces))
+        return self._inside("response.content_part.done", part=part, content_index=0)
+
+    def _close_text(self, status: str) -> Named:
+        return self._close({"content": [_part("".join(self._pieces))], "status": status})
 
     def _end_call(self) -> Iterator[Named]:
-        said = {self._form.key: "".join(self._pieces)}
-        yield self._inside(f"{self._form.event}.done", **said)
-        yield self._close({**said, "status": "completed"})
+        yield self._inside(f"{self._form.event}.done", **self._input())
+        yield self._close_call()
+
+    def _close_call(self) -> Named:
+        return self._close({**self._input(), "status": "completed"})
+
+    def _input(self) -> dict[str, str]:
+        return {self._form.key: "".join(self._pieces)}
 
     def _close(self, changes: Mapping[str, Any]) -> Named:
         item = {**self._open, **changes}
@@ -202,7 +222,7 @@ def _part(text: str) -> dict[str, Any]:
 
 
 def _call(context: AnswerContext, index: int, call: ToolCallStarted) -> dict[str, Any]:
-    form = _CALL_FORMS[call.kind]
+    form = CALL_FORMS[call.kind]
     # The engine's ids are unique in one answer only; a client's history holds many answers.
     item = {
         "id": f"{form.prefix}_{context.token}_{index}",

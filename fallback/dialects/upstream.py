@@ -40,6 +40,17 @@ def mark_event(
     return classify(kind, value)
 
 
+def event_object(event: bytes) -> Mapping[str, Any]:
+    """The object in one raw event's data; empty if there is none. Its `type` is the event's
+    name where the data gives none."""
+    name, data = event_data(event)
+    try:
+        value = mapping(parse(data))
+    except ValueError:
+        return {}
+    return value if name is None else {"type": name, **value}
+
+
 def event_error(event: bytes) -> ErrorFacts:
     """What an error event says."""
     return error_facts(event_data(event)[1])
