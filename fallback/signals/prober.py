@@ -1,166 +1,186 @@
-"""Asks a suspicious or dead upstream, at no cost, whether its edge lives.
+"""Looks after unwell upstreams, at no cost, until they are well; nothing is asked of a healthy one.
 
-The probe is a `GET /v1/models` without a key: any authentic answer, a 401 in JSON too, proves
-that network, DNS, TLS and edge stand. It proves nothing about inference, so it only opens the
-way for a canary. Nothing is asked of a healthy upstream.
+The first strong evidence starts the ladder at once; from then on it is climbed on the board's
+schedule, at once again when this machine wakes or its network changes. Status pages are read
+beside it. All that comes of it is evidence.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-import ssl
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeAlias
 
-import msgspec
-
-from fallback.core.health import Board, Evidence, HealthView, State
-from fallback.core.outcome import AttemptFacts, Failure, classify
-
-if TYPE_CHECKING:
-    import httpx
+from fallback.core.diagnosis import Diagnosis
+from fallback.core.health import Board, Change, Evidence, State, upstream_scope
+from fallback.signals import machine
+from fallback.signals.status_page import PERIOD_S, StatusReading
 
 _log = logging.getLogger("fallback.signals")
 
+Look: TypeAlias = Callable[[str], Awaitable[Diagnosis]]
+ReadPage: TypeAlias = Callable[[str], Awaitable[StatusReading | None]]
+WatchMachine: TypeAlias = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
+
 _PROBED = (State.SUSPECT, State.DOWN)
-_LIMIT_S = 15.0
-_MAX_BYTES = 1024 * 1024
-_HEADERS = {"anthropic": {"anthropic-version": "2023-06-01"}, "openai": {}}
-
-
-class ProbeTarget(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to ask. `proxy` and `ca_file` as for the upstream's own requests."""
-
-    base_url: str
-    family: str
-    proxy: str | None = None
-    ca_file: str | None = None
-
-
-Probe = Callable[[ProbeTarget], Awaitable[Evidence]]
+_GAP_S = 1.0
+_FIRST_S = 2.0
 
 
 class Prober:
-    """One task per unwell upstream. `jitter` gives a random number in [0, 1)."""
+    """One task per unwell upstream, one look at each at a time.
+
+    `look` climbs an upstream's ladder; `public` names the upstreams that depend on the network,
+    which one of them looks after; `jitter` gives a random number in [0, 1).
+    """
 
     def __init__(
         self,
-        targets: Mapping[str, ProbeTarget],
-        probe: Probe,
+        board: Board,
+        look: Look,
         *,
+        public: Sequence[str],
         clock: Callable[[], float],
         jitter: Callable[[], float],
+        read_page: ReadPage | None = None,
+        watch_machine: WatchMachine = machine.watch,
     ) -> None:
-        self._targets = targets
-        self._probe = probe
+        self._board = board
+        self._climb = look
+        self._public = public
         self._clock = clock
         self._jitter = jitter
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._read_page = read_page
+        self._watch_machine = watch_machine
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._looks: dict[str, asyncio.Task[None]] = {}
+        self._looked_at: dict[str, float] = {}
+        self._woken: dict[str, asyncio.Event] = {}  # of those that are watched
+        self._machine: asyncio.Task[None] | None = None
 
-    def notice(self, board: Board, upstream: str, view: HealthView) -> None:
-        """Hear of a change of health; begins to probe where there is reason to."""
-        task = self._tasks.get(upstream)
-        if view.state in _PROBED and (task is None or task.done()):
-            self._tasks[upstream] = asyncio.ensure_future(self._watch(board, upstream))
+    def __repr__(self) -> str:
+        return f"<Prober of {list(self._woken)}>"
+
+    def notice(self, change: Change) -> None:
+        """Hear of a change of health; begins to look where there is reason to."""
+        kind = change.scope.kind
+        if kind == "model" and change.before is State.HEALTHY:
+            # An overload is a model's, unless its upstream cannot even list its models.
+            self.look(change.scope.upstream)
+        same = (change.before in _PROBED) is (change.after in _PROBED)
+        if same or kind not in ("upstream", "network"):
+            return
+        concerned = self._public if kind == "network" else (change.scope.upstream,)
+        watched = [name for name in concerned if name in self._woken]
+        for name in watched:
+            look = self._looks.get(name)
+            if look is None or look.done():  # else it will see for itself
+                self._woken[name].set()
+        if change.after in _PROBED and concerned and not watched:
+            # What is found out about one upstream tells of the network that all share.
+            self._begin(concerned[0])
+
+    def look(self, upstream: str) -> None:
+        """Look at an upstream now, unless that is under way or was just done."""
+        if self._clock() - self._looked_at.get(upstream, float("-inf")) >= _GAP_S:
+            self._looking(upstream)
+
+    def wake(self) -> None:
+        """Look at all that is unwell now; the pauses begin small again."""
+        for woken in self._woken.values():
+            woken.set()
 
     async def stop(self) -> None:
-        for task in self._tasks.values():
+        tasks = [*self._watches.values(), *self._looks.values()]
+        if self._machine is not None:
+            tasks.append(self._machine)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self, board: Board, upstream: str) -> None:
-        detector = board[upstream]
-        if detector.state is State.SUSPECT:
-            # The first strong evidence: look at once, it costs nothing.
-            await self._ask(board, upstream)
-        attempt = 0
-        while detector.state in _PROBED:
-            await asyncio.sleep(detector.probe_delay_s(attempt, self._jitter()))
-            if detector.state in _PROBED:
-                await self._ask(board, upstream)
-            attempt += 1
+    # -- one upstream ------------------------------------------------------------------------
 
-    async def _ask(self, board: Board, upstream: str) -> None:
+    def _begin(self, upstream: str) -> None:
+        self._woken[upstream] = asyncio.Event()
+        self._watches[upstream] = asyncio.ensure_future(self._watch(upstream))
+        if self._machine is None:
+            self._machine = asyncio.ensure_future(self._watch_machine(self.wake))
+
+    def _is_unwell(self, upstream: str) -> bool:
+        return self._board.state(upstream) in _PROBED
+
+    async def _watch(self, upstream: str) -> None:
+        page = asyncio.ensure_future(self._follow_page(upstream))
         try:
-            evidence = await self._probe(self._targets[upstream])
-        except Exception:  # noqa: BLE001 - the last line: without probes it would stay down
-            _log.exception("a bug in fallback: the probe of %s", upstream)
-            return
-        _log.debug("probe of %s: %s", upstream, evidence.summary)
-        board.record(upstream, evidence, self._clock())
+            await self._look_until_well(upstream)
+        finally:
+            # At once: whoever is unwell again from here on needs another watch.
+            del self._woken[upstream]
+            if self._machine is not None and not self._woken:
+                self._machine.cancel()
+                self._machine = None
+            page.cancel()
+            await asyncio.gather(page, return_exceptions=True)
+
+    async def _look_until_well(self, upstream: str) -> None:
+        woken_at = float("-inf")
+        while self._is_unwell(upstream):
+            await asyncio.shield(self._looking(upstream))
+            if self._is_unwell(upstream) and await self._pause(upstream, woken_at):
+                woken_at = self._clock()
+
+    async def _pause(self, upstream: str, woken_at: float) -> bool:
+        """True if it was cut short."""
+        now, woken = self._clock(), self._woken[upstream]
+        scheduled = self._board.probe_delay_s(upstream, now, self._jitter())
+        try:
+            async with asyncio.timeout(min(scheduled, _FIRST_S + now - woken_at)):
+                await woken.wait()
+        except TimeoutError:
+            return False
+        woken.clear()
+        return True
+
+    def _looking(self, upstream: str) -> asyncio.Task[None]:
+        """The look that is under way, or begins now."""
+        look = self._looks.get(upstream)
+        if look is None or look.done():
+            self._looked_at[upstream] = self._clock()
+            look = self._looks[upstream] = asyncio.ensure_future(self._look(upstream))
+        return look
+
+    async def _look(self, upstream: str) -> None:
+        try:
+            diagnosis = await self._climb(upstream)
+            _log.debug("%s: %s", upstream, diagnosis.summary)
+            for evidence in diagnosis.evidence:
+                self._board.record(evidence, self._clock())
+        except Exception:  # noqa: BLE001 - the last line: without looks it would stay down
+            _log.exception("a bug in fallback: the look at %s", upstream)
+
+    # -- its status page ---------------------------------------------------------------------
+
+    async def _follow_page(self, upstream: str) -> None:
+        """Tell each time it gets worse; all that is told weighs no more than the worst."""
+        told = 0.0
+        while self._read_page is not None:
+            try:
+                reading = await self._read_page(upstream)
+            except Exception:  # noqa: BLE001 - the last line, as above
+                _log.exception("a bug in fallback: the status page of %s", upstream)
+                return
+            if reading is not None and reading.weight > told and self._is_unwell(upstream):
+                more, told = reading.weight - told, reading.weight
+                self._board.record(_from_page(upstream, reading, more), self._clock())
+            await asyncio.sleep(PERIOD_S)
 
 
-async def keyless_models(target: ProbeTarget) -> Evidence:
-    """One free request to the upstream's edge -> evidence; never raises."""
-    try:
-        # In a thread: importing httpx and reading the certificates take a tenth of a second,
-        # for which the streams that pass just now should not halt.
-        client = await asyncio.to_thread(_client, target)
-    except (OSError, ValueError) as error:
-        return Evidence(source="probe", weight=3.0, summary=f"probe failed: {error}")
-    import httpx
-
-    try:
-        async with client, asyncio.timeout(_LIMIT_S):
-            return await _ask_models(client, target)
-    except httpx.HTTPError as error:
-        return _unreachable(error)
-    except TimeoutError:
-        return _unreachable(httpx.ReadTimeout(f"no whole answer within {_LIMIT_S:g} s"))
-    except (OSError, ValueError) as error:
-        return Evidence(source="probe", weight=3.0, summary=f"probe failed: {error}")
-
-
-def _client(target: ProbeTarget) -> httpx.AsyncClient:
-    import httpx
-
-    return httpx.AsyncClient(
-        proxy=target.proxy,
-        verify=_trust(target.ca_file),
-        timeout=httpx.Timeout(10.0, connect=3.0),
-        trust_env=False,
+def _from_page(upstream: str, reading: StatusReading, weight: float) -> Evidence:
+    return Evidence(
+        scope=upstream_scope(upstream),
+        source="status-page",
+        weight=weight,
+        reason=f"status-{reading.status.replace('_', '-')}",
+        summary=reading.text,
     )
-
-
-@functools.cache
-def _trust(ca_file: str | None) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=ca_file)
-
-
-async def _ask_models(client: httpx.AsyncClient, target: ProbeTarget) -> Evidence:
-    headers = {"accept-encoding": "identity", **_HEADERS.get(target.family, {})}
-    url = f"{target.base_url}/v1/models"
-    body = b""
-    async with client.stream("GET", url, headers=headers) as response:
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > _MAX_BYTES:
-                break
-    return _answered(response.status_code, body)
-
-
-def _unreachable(error: httpx.HTTPError) -> Evidence:
-    import httpx
-
-    timeouts = (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout)
-    failure = Failure.TIMEOUT if isinstance(error, timeouts) else Failure.RESET
-    outcome = classify(AttemptFacts(phase="headers", failure=failure))
-    text = f"probe failed: {type(error).__name__} {error}".rstrip()
-    return Evidence(source="probe", weight=outcome.weight, summary=text)
-
-
-def _answered(status: int, body: bytes) -> Evidence:
-    if status >= 500:
-        outcome = classify(AttemptFacts(phase="done", status=status))
-        return Evidence(
-            source="probe", weight=outcome.weight, summary=f"probe answered with {status}"
-        )
-    try:
-        msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        return Evidence(
-            source="probe", weight=3.0, summary=f"probe answered with {status}, not of the API"
-        )
-    return Evidence(source="probe", weight=0.0, alive=True, summary=f"probe answered with {status}")

@@ -18,20 +18,21 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Sequence
 from typing import cast
 from urllib.parse import SplitResult, urlsplit
 
 import httptools
-from aiohappyeyeballs import start_connection
+from aiohappyeyeballs import AddrInfoType, start_connection
 
+from fallback.core.os_errors import from_os_error
 from fallback.core.outcome import Failure
 from fallback.core.provenance import Headers
 from fallback.upstream.transport import (
+    Resolve,
     TransportError,
     TransportResponse,
     UpstreamConfig,
-    from_os_error,
 )
 
 _MAX_HEAD_BYTES = 64 * 1024
@@ -44,12 +45,17 @@ _HAPPY_EYEBALLS_DELAY_S = 0.25  # RFC 8305 section 5
 class DirectTransport:
     """Satisfies `Transport`. `connect_s` bounds name resolution, TCP and TLS together.
 
-    `stale_s` is how soon a connection that died idle shows it: one round trip. A server that
-    breaks off later was at work, and does not get the same work twice.
+    `resolve` finds addresses; the event loop's own way has four threads for all names, which a
+    few names that hang keep busy. `stale_s` is how soon a connection that died idle shows it:
+    one round trip. A server that breaks off later was at work, and does not get the same work
+    twice.
     """
 
-    def __init__(self, *, connect_s: float, stale_s: float = 1.0) -> None:
+    def __init__(
+        self, *, connect_s: float, stale_s: float = 1.0, resolve: Resolve | None = None
+    ) -> None:
         self._connect_s = connect_s
+        self._resolve = resolve or _resolve
         self._stale_s = stale_s
         self._idle: dict[str, deque[_Connection]] = {}
         self._origins: dict[str, _Origin] = {}
@@ -67,6 +73,7 @@ class DirectTransport:
         body: bytes | AsyncIterable[bytes],
         *,
         limit_s: float,
+        connect_s: float | None = None,
     ) -> TransportResponse:
         origin = self._origin(upstream)
         head = _head(method, origin.prefix + target, origin.host_header, headers, body)
@@ -80,7 +87,7 @@ class DirectTransport:
                 at_once = asyncio.get_running_loop().time() - began <= self._stale_s
                 if connection.answered or error.failure is not Failure.RESET or not at_once:
                     raise
-        connection = await self._connect(origin)
+        connection = await self._connect(origin, connect_s or self._connect_s)
         return await self._exchange(connection, head, body, method, limit_s)
 
     async def aclose(self) -> None:
@@ -129,13 +136,11 @@ class DirectTransport:
         if len(connections) > _IDLE_PER_UPSTREAM:
             connections.popleft().abort()
 
-    async def _connect(self, origin: _Origin) -> _Connection:
+    async def _connect(self, origin: _Origin, limit_s: float) -> _Connection:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._connect_s):
-                found = await loop.getaddrinfo(
-                    origin.host, origin.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-                )
+            async with asyncio.timeout(limit_s):
+                found = await self._resolve(origin.host, origin.port)
                 opened = await start_connection(
                     found, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_S, interleave=1
                 )
@@ -147,7 +152,7 @@ class DirectTransport:
                 )
                 return connection
         except TimeoutError as error:
-            detail = f"no connection within {self._connect_s:g} s"
+            detail = f"no connection within {limit_s:g} s"
             raise TransportError(Failure.CONNECT_TIMEOUT, detail, sent=False) from error
         except socket.gaierror as error:
             raise TransportError(Failure.DNS, str(error), sent=False) from error
@@ -157,6 +162,12 @@ class DirectTransport:
             raise TransportError(Failure.TLS, str(error), sent=False) from error
         except OSError as error:
             raise TransportError(from_os_error(error), str(error), sent=False) from error
+
+
+async def _resolve(host: str, port: int) -> Sequence[AddrInfoType]:
+    return await asyncio.get_running_loop().getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+    )
 
 
 class _Origin:

@@ -74,7 +74,7 @@ def _open(coding: str | None) -> tuple[_Incremental, _Finished]:
     raise DecodingError(f"unknown content coding {name!r}")
 
 
-_STEP_BYTES = 64 * 1024 * 1024
+_STEP_BYTES = 32 * 1024 * 1024
 
 
 def _zlib(wbits: int) -> tuple[_Incremental, _Finished]:

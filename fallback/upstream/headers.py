@@ -23,7 +23,9 @@ _HOP_BY_HOP = frozenset(
 # The transport writes these for the connection it opens itself.
 _REWRITTEN = frozenset({b"host", b"content-length", b"expect"})
 _CREDENTIALS = frozenset({b"x-api-key", b"authorization"})
-_REQUEST_DROPS = _HOP_BY_HOP | _REWRITTEN
+# Meant for us: `core.client_policy`.
+_OURS = frozenset({b"fallback-policy"})
+_REQUEST_DROPS = _HOP_BY_HOP | _REWRITTEN | _OURS
 # Replaced by ours, which keep what the upstream said (`Proxy-Status`).
 _RESPONSE_DROPS = _HOP_BY_HOP | {b"proxy-status"}
 
@@ -31,7 +33,8 @@ _RESPONSE_DROPS = _HOP_BY_HOP | {b"proxy-status"}
 def for_upstream(headers: Headers, *, family: str, api_key: str | None) -> Headers:
     """The client's headers for the upstream, in their order.
 
-    `api_key` replaces the client's credentials, in the header that the family uses.
+    `api_key` replaces the client's credentials, in the header that the family uses; an empty
+    one replaces them by none.
     """
     drops = _REQUEST_DROPS
     named = _named_by_connection(headers)
@@ -40,6 +43,8 @@ def for_upstream(headers: Headers, *, family: str, api_key: str | None) -> Heade
     if api_key is None:
         return [pair for pair in headers if pair[0] not in drops]
     kept = [pair for pair in headers if pair[0] not in drops and pair[0] not in _CREDENTIALS]
+    if not api_key:
+        return kept
     key = api_key.encode("latin-1")
     if family == "anthropic":
         return [*kept, (b"x-api-key", key)]
@@ -53,6 +58,12 @@ def for_client(headers: Headers) -> Headers:
     if named:
         drops = drops | named
     return [pair for pair in headers if pair[0] not in drops]
+
+
+def content_coding(headers: Headers) -> str | None:
+    """The value of `Content-Encoding`."""
+    value = find(headers, b"content-encoding")
+    return value.decode("latin-1") if value else None
 
 
 def joined(headers: Headers, name: bytes) -> bytes | None:

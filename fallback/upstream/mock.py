@@ -73,6 +73,7 @@ class ScriptedTransport:
         body: bytes | AsyncIterable[bytes],
         *,
         limit_s: float,
+        connect_s: float | None = None,
     ) -> TransportResponse:
         whole = body if isinstance(body, bytes) else b"".join([chunk async for chunk in body])
         request = SeenRequest(

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 import aiohttp
 from yarl import URL
 
+from fallback.core.os_errors import from_os_error
 from fallback.core.outcome import Failure
 from fallback.core.provenance import Headers
 from fallback.upstream.transport import (
     TransportError,
     TransportResponse,
     UpstreamConfig,
-    from_os_error,
 )
 
 # The first class that fits decides; what follows says whether bytes may have been sent.
@@ -86,19 +86,21 @@ class ProxiedTransport:
         body: bytes | AsyncIterable[bytes],
         *,
         limit_s: float,
+        connect_s: float | None = None,
     ) -> TransportResponse:
+        connecting = aiohttp.ClientTimeout(total=None, sock_connect=connect_s or self._connect_s)
         url = URL(upstream.base_url + target, encoded=True)
         with _translated():
             # How long a streamed body takes is the client's matter.
             async with asyncio.timeout(limit_s if isinstance(body, bytes) else None):
                 try:
-                    return await self._request(upstream, method, url, headers, body)
+                    return await self._request(upstream, method, url, headers, body, connecting)
                 except (aiohttp.ServerDisconnectedError, ConnectionResetError):
                     # A pooled connection that the server closed while it lay idle says nothing
                     # about the server: once more, on what the pool (now without it) gives.
                     if not isinstance(body, bytes):
                         raise
-                    return await self._request(upstream, method, url, headers, body)
+                    return await self._request(upstream, method, url, headers, body, connecting)
 
     async def _request(
         self,
@@ -107,6 +109,7 @@ class ProxiedTransport:
         url: URL,
         headers: Headers,
         body: bytes | AsyncIterable[bytes],
+        timeout: aiohttp.ClientTimeout,
     ) -> TransportResponse:
         response = await self._open().request(
             method,
@@ -114,6 +117,7 @@ class ProxiedTransport:
             headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers],
             data=body or None,
             allow_redirects=False,
+            timeout=timeout,
             proxy=upstream.proxy,
             ssl=self._context(upstream) if url.scheme == "https" else True,
         )
@@ -127,7 +131,7 @@ class ProxiedTransport:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=60),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
+                timeout=aiohttp.ClientTimeout(total=None),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),

@@ -6,16 +6,18 @@ from collections.abc import AsyncIterable
 
 from fallback.core.provenance import Headers
 from fallback.upstream.direct import DirectTransport
-from fallback.upstream.transport import Transport, TransportResponse, UpstreamConfig
+from fallback.upstream.transport import Resolve, Transport, TransportResponse, UpstreamConfig
 
 
 class SwitchTransport:
     """Satisfies `Transport`. The one for proxies is loaded when it is first needed."""
 
-    def __init__(self, *, connect_s: float, max_connections: int) -> None:
+    def __init__(
+        self, *, connect_s: float, max_connections: int, resolve: Resolve | None = None
+    ) -> None:
         self._connect_s = connect_s
         self._max_connections = max_connections
-        self._direct = DirectTransport(connect_s=connect_s)
+        self._direct = DirectTransport(connect_s=connect_s, resolve=resolve)
         self._proxied: Transport | None = None
 
     async def send(
@@ -27,9 +29,12 @@ class SwitchTransport:
         body: bytes | AsyncIterable[bytes],
         *,
         limit_s: float,
+        connect_s: float | None = None,
     ) -> TransportResponse:
         transport = self._direct if upstream.proxy is None else self._through_proxy()
-        return await transport.send(upstream, method, target, headers, body, limit_s=limit_s)
+        return await transport.send(
+            upstream, method, target, headers, body, limit_s=limit_s, connect_s=connect_s
+        )
 
     async def aclose(self) -> None:
         await self._direct.aclose()

@@ -7,19 +7,23 @@ are reached through an HTTP proxy.
 
 from __future__ import annotations
 
-import errno
-from collections.abc import AsyncIterable
-from typing import Protocol
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from typing import Protocol, TypeAlias
 
 import msgspec
+from aiohappyeyeballs import AddrInfoType
 
 from fallback.core.outcome import Failure
 from fallback.core.provenance import Headers
 
+Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[AddrInfoType]]]
+"""The TCP addresses of a host. Raises `OSError`, or `UnicodeError` for what is no name."""
+
 
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One upstream. `base_url` has no trailing slash; `proxy` is an HTTP proxy's URL; `ca_file`
-    a PEM bundle trusted instead of the system's; `api_key`, where set, replaces the client's."""
+    a PEM bundle trusted instead of the system's; `api_key`, where set, replaces the client's, and
+    an empty one takes it away."""
 
     name: str
     family: str
@@ -66,27 +70,14 @@ class Transport(Protocol):
         body: bytes | AsyncIterable[bytes],
         *,
         limit_s: float,
+        connect_s: float | None = None,
     ) -> TransportResponse:
         """`target` is the raw path and query; `limit_s` bounds the wait for the answer's head,
-        once the request was sent. Cancelling drops the connection.
+        once the request was sent, `connect_s` that for a connection, where it is to differ from
+        what holds for all. Cancelling drops the connection.
 
         Raises `TransportError`, with `Failure.TIMEOUT` past the limit.
         """
         ...
 
     async def aclose(self) -> None: ...
-
-
-_BY_ERRNO = {
-    errno.ECONNREFUSED: Failure.REFUSED,
-    errno.ENETUNREACH: Failure.NO_ROUTE,
-    errno.EHOSTUNREACH: Failure.NO_ROUTE,
-    errno.ETIMEDOUT: Failure.CONNECT_TIMEOUT,
-    errno.ECONNRESET: Failure.RESET,
-    errno.EPIPE: Failure.RESET,
-}
-
-
-def from_os_error(error: OSError) -> Failure:
-    """What an error of the system's means here; a reset, where nothing better is known."""
-    return _BY_ERRNO.get(error.errno or 0, Failure.RESET)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trustme
+from aiohappyeyeballs import AddrInfoType
 
 from fallback.core.outcome import Failure
 from fallback.core.provenance import Headers
@@ -299,6 +300,20 @@ async def test_an_answer_ends_the_upload() -> None:
     assert repr(transport) == "<DirectTransport idle={}>"
     over.set()
     listening.close()
+
+
+async def test_a_request_may_have_less_patience_with_the_connection() -> None:
+    """A rule, or the client's own patience, shortens what holds for all."""
+
+    async def hang(host: str, port: int) -> list[AddrInfoType]:
+        await asyncio.Event().wait()
+        return []
+
+    upstream = UpstreamConfig(name="c", family="openai", base_url="http://cloud.test")
+    transport = DirectTransport(connect_s=3600.0, resolve=hang)
+    with pytest.raises(TransportError, match=r"within 0\.01 s") as caught:
+        await transport.send(upstream, "GET", "/", [], b"", limit_s=9.0, connect_s=0.01)
+    assert caught.value.failure is Failure.CONNECT_TIMEOUT
 
 
 async def test_an_upload_that_nobody_reads_is_a_timeout() -> None:

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from fallback.core.outcome import Failure
-from fallback.core.policy import Deadlines, Step
+from fallback.core.policy import Deadlines
 from fallback.upstream.attempt import Attempt, Request
 from fallback.upstream.switch import SwitchTransport
 from fallback.upstream.transport import TransportError, UpstreamConfig
@@ -202,7 +202,6 @@ async def test_a_client_that_leaves_during_its_upload_is_no_failure_of_the_upstr
             behind(url, "http://cloud.test"),
             request,
             Deadlines(),
-            Step(tier="cloud"),
             clock=lambda: 0.0,
         )
         with pytest.raises(Gone):
