@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from fallback.core.health import HealthView
+from fallback.core.health import Change
 from fallback.core.ports import EngineStatus
 from fallback.core.record import FinishedRequest
 
@@ -33,10 +33,10 @@ def log_request(record: FinishedRequest) -> None:
     )
 
 
-def log_health(upstream: str, view: HealthView) -> None:
+def log_health(change: Change) -> None:
     """The line for one change of health, with its reason."""
-    why = view.story[-1].text if view.story else ""
-    _log.warning("%s is %s (%s)", upstream, view.state.value, why)
+    why = change.view.story[-1].text if change.view.story else ""
+    _log.warning("%s is %s (%s)", change.scope, change.after.value, why)
 
 
 def log_engine(status: EngineStatus) -> None:

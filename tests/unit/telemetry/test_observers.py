@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from fallback.core.health import HealthView, Remark, State
+from fallback.core.health import Change, Evidence, HealthView, Remark, State, upstream_scope
 from fallback.core.ports import EngineStatus
 from fallback.core.provenance import Provenance
 from fallback.core.record import FinishedRequest
@@ -59,7 +59,20 @@ def test_changes_of_health_and_engine_are_logged_with_their_reason(
     caplog.set_level(logging.INFO, "fallback")
     story = (Remark(at=0.0, text="suspect -> down: upstream-529"),)
     view = HealthView(state=State.DOWN, since=0.0, outage="out-1", score=6.0, story=story)
-    log_health("anthropic", view)
+    scope = upstream_scope("anthropic")
+    failed = Evidence(scope=scope, source="request", weight=2.0, summary="upstream-529")
+    log_health(
+        Change(
+            scope=scope,
+            before=State.SUSPECT,
+            after=State.DOWN,
+            at=0.0,
+            outage="out-1",
+            ended=None,
+            evidence=failed,
+            view=view,
+        )
+    )
     log_engine(EngineStatus(state="failed", detail="the model file is truncated"))
     assert caplog.messages == [
         "anthropic is down (suspect -> down: upstream-529)",

@@ -1,0 +1,99 @@
+"""Opens the database: a SQLite file by its path, any other by its URL.
+
+SQLite is used in WAL mode, so that reading and writing do not wait for each other
+(sqlite.org/wal.html); with `synchronous=NORMAL` a killed process loses nothing, a power cut at
+most the last transactions. Each use opens the file anew: a file that was replaced or whose disk
+came back is found again, where a connection kept open would write into the void.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
+
+from fallback.storage.errors import StorageError
+from fallback.storage.migrations import is_set_up, migrate
+
+_BUSY_S = 5.0
+
+
+class Database:
+    """`place` is the path of a SQLite file or a SQLAlchemy URL. Opening is left to first use;
+    a lock of another process on the file is waited for, `busy_s` at most."""
+
+    def __init__(self, place: Path | str, *, busy_s: float = _BUSY_S) -> None:
+        self._place = place
+        self._busy_s = busy_s
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction on an up-to-date schema; the file is made where there is none.
+
+        Raises `StorageError`."""
+        with _translated(self._place):
+            if isinstance(self._place, Path):
+                _make(self._place)
+            with self._engine(read_only=False).begin() as connection:
+                migrate(connection)
+                yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection | None]:
+        """A transaction that changes nothing, or None where nothing was ever written.
+
+        Raises `StorageError`."""
+        if isinstance(self._place, Path) and not self._place.exists():
+            yield None
+            return
+        with _translated(self._place), self._engine(read_only=True).begin() as connection:
+            yield connection if is_set_up(connection) else None
+
+    def _engine(self, *, read_only: bool) -> Engine:
+        if isinstance(self._place, Path):
+            return _sqlite(self._place, read_only=read_only, busy_s=self._busy_s)
+        return create_engine(self._place, poolclass=NullPool)
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        # SQLite gives its side files the same rights: nobody else's business.
+        path.touch(mode=0o600)
+
+
+def _sqlite(path: Path, *, read_only: bool, busy_s: float) -> Engine:
+    query = {"uri": "true", "mode": "ro" if read_only else "rw"}
+    url = URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
+    engine = create_engine(url, connect_args={"timeout": busy_s}, poolclass=NullPool)
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _record: Any) -> None:
+        # The driver would begin transactions too late to hold DDL; see `_begin`.
+        connection.isolation_level = None
+        if not read_only:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A reader that wants to write later fails at once instead of waiting its turn.
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def _translated(place: Path | str) -> Iterator[None]:
+    """Errors of the driver and of the file system, in one line and without the URL's password."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        shown = place if isinstance(place, Path) else "the database"
+        told = " ".join(str(getattr(error, "orig", None) or error).split())
+        raise StorageError(f"{shown}: {told}") from error
