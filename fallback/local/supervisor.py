@@ -51,10 +51,11 @@ _ENVIRONMENT_KEPT_PREFIXES = ("LC_", "OMP_", "GOMP_", "GGML_")
 
 
 class _End(msgspec.Struct, frozen=True, kw_only=True):
-    """How one worker's life went, and how long it served."""
+    """How one worker's life went, and how long it served; `refused`: its model cannot be loaded."""
 
     reason: str
     bad_file: bool = False
+    refused: bool = False
     served_s: float = 0.0
 
 
@@ -157,7 +158,8 @@ class Supervisor:
             reason = await self._watch(link)
             return _End(reason=f"the worker was lost: {reason}", served_s=loop.time() - ready_at)
         except LoadFailed as failure:
-            return _End(reason=str(failure), bad_file=failure.kind == "model_file")
+            bad_file = failure.kind == "model_file"
+            return _End(reason=str(failure), bad_file=bad_file, refused=True)
         except WorkerLost as lost:
             return _End(reason=f"the worker died while it loaded the model: {lost}")
         except TimeoutError:
@@ -235,8 +237,9 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _aftermath(end: _End, failures: int) -> tuple[Literal["starting", "failed"], str]:
     """A lost worker is replaced and requests wait for the next; after `_PATIENCE` in a row that
-    did not serve long, they are told at once, though new ones are still being tried."""
-    if failures >= _PATIENCE:
+    did not serve long, or one that could not load its model, they are told at once, though new
+    ones are still being tried."""
+    if failures >= _PATIENCE or end.refused:
         return "failed", end.reason
     return "starting", f"{end.reason}; another worker is being started"
 

@@ -24,7 +24,7 @@ class _Answer:
 
     def __init__(self, prepared: Prepared) -> None:
         self.prepared = prepared
-        self.transcript = Transcript(prepared.stops)
+        self.transcript = Transcript(prepared.stops, prepared.prefix)
         self.output_tokens = 0
         self.began_at: float | None = None
         self.first_token_at: float | None = None

@@ -48,14 +48,14 @@ class Intake:
         prefix = self._model.tokenize_text(request.prefix)
         wanted = max(1, min(sampling.max_tokens or request.max_tokens, request.max_tokens))
         fitted = self._fit(request, wanted, self._context_tokens - len(prefix))
-        prompt = self._tokens(fitted.conversation)
+        prompt = self._tokens(fitted.conversation, begun=bool(request.prefix))
         limit = min(wanted, self._context_tokens - len(prompt) - len(prefix))
         if limit < 1:
             raise EngineError(
                 f"the prompt takes {len(prompt)} tokens and the answer so far {len(prefix)}:"
                 f" none of the model's {self._context_tokens} are left"
             )
-        constraint = self._constrain(request, prefix)
+        constraint = self._constrain(request)
         forced = constraint.take_forced(limit) if constraint else ()
         return Prepared(
             id=id,
@@ -66,6 +66,7 @@ class Intake:
             priority=request.priority,
             cuts=fitted.cuts,
             stops=sampling.stop,
+            prefix=request.prefix,
             sampler=settings_for(sampling),
             constraint=constraint,
             ease_limit_tokens=_ease_limit(request, limit),
@@ -90,14 +91,15 @@ class Intake:
         budget = min(request.prompt_budget_tokens, room - reserve)
         return fit(request.conversation, budget, self.count)
 
-    def _tokens(self, conversation: Conversation) -> list[int]:
-        return self._model.tokenize_prompt(self._template.render(conversation))
+    def _tokens(self, conversation: Conversation, *, begun: bool = False) -> list[int]:
+        return self._model.tokenize_prompt(self._template.render(conversation, begun=begun))
 
-    def _constrain(self, request: GenerateRequest, prefix: list[int]) -> Constraint | None:
+    def _constrain(self, request: GenerateRequest) -> Constraint | None:
         if request.grammar is None:
             return None
         constraint = self._model.constrain(request.grammar)
-        constraint.accept_prefix(prefix)
+        counted = request.prefix[request.grammar_start :]
+        constraint.accept_prefix(self._model.tokenize_text(counted))
         return constraint
 
 

@@ -127,12 +127,6 @@ def _part_text(part: Part) -> str:
         case ToolResult():
             return result_text(part)
         case Attachment():
-            return _attachment_note(part)
+            return part.note()
         case Thinking():
             return ""
-
-
-def _attachment_note(attachment: Attachment) -> str:
-    kind = "attachment" if attachment.kind == "other" else attachment.kind
-    name = f" {attachment.name}" if attachment.name else ""
-    return f"[{kind}{name} not shown: this model reads text only]"

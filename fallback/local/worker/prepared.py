@@ -13,7 +13,8 @@ from fallback.local.worker.scheduler import Job
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """`tokens` are prompt, prefix and, last, what the grammar forces before the first choice.
+    """`tokens` are prompt, prefix and, last, what the grammar forces before the first choice;
+    `prefix` is the prefix's text.
 
     `input_tokens` counts the prompt alone. `ease_limit_tokens` is set where the limit in force
     is ours: the model is eased to its end before it. `outcome` is set where no choice is left
@@ -28,6 +29,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     priority: int
     cuts: tuple[Cut, ...]
     stops: tuple[str, ...]
+    prefix: str
     sampler: SamplerSettings
     constraint: Constraint | None = None
     ease_limit_tokens: int | None = None

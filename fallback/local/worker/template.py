@@ -11,6 +11,7 @@ from typing import NamedTuple
 from jinja2 import Template
 
 from fallback.core.conversation import Conversation
+from fallback.core.tool_syntax import THINK_CLOSE, THINK_OPEN
 from fallback.local.worker.messages import Messages, to_messages
 from fallback.local.worker.sandbox import TemplateSandbox
 
@@ -73,15 +74,18 @@ class ChatTemplate:
     def __repr__(self) -> str:
         return f"ChatTemplate(system={self._form.place.__name__!r}, note={self.note!r})"
 
-    def render(self, conversation: Conversation) -> str:
-        """The whole prompt, up to where the answer begins or goes on.
+    def render(self, conversation: Conversation, *, begun: bool = False) -> str:
+        """The whole prompt, up to where the answer begins, or goes on if it has `begun`.
 
         Special tokens are written out in it, the one at the beginning too where the template
         has it: to be tokenized with special tokens parsed and none added.
         """
         messages = self._disarmed(to_messages(conversation))
         with self._lock:
-            return self._render(messages) + messages.prefill
+            prompt = self._render(messages)
+        if begun or messages.prefill:
+            prompt = _past_reasoning(prompt)
+        return prompt + messages.prefill
 
     def _disarmed(self, messages: Messages) -> Messages:
         return Messages(
@@ -116,6 +120,14 @@ class ChatTemplate:
                 problem = str(error)
         self.note = f"the model's chat template is not usable ({problem}); ChatML is used"
         return self._chatml
+
+
+def _past_reasoning(prompt: str) -> str:
+    """Templates of reasoning models may open the reasoning themselves; no answer goes on in it."""
+    before = prompt.rstrip()
+    if not before.endswith(THINK_OPEN):
+        return prompt
+    return f"{before}\n\n{THINK_CLOSE}\n\n"
 
 
 def in_own_message(messages: Messages) -> list[_Message]:

@@ -8,10 +8,11 @@ from fallback.core.stops import StopScanner
 
 
 class Transcript:
-    """The text of one answer as it grows. Only new text is scanned, never a prefix."""
+    """The text of one answer as it grows behind `prefix`, in which a stop sequence may begin,
+    but not end."""
 
-    def __init__(self, stops: tuple[str, ...]) -> None:
-        self._scanner = StopScanner(stops)
+    def __init__(self, stops: tuple[str, ...], prefix: str = "") -> None:
+        self._scanner = StopScanner(stops, after=prefix)
         # A token may hold a part of a character; byte tokens of a confused model, none at all.
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
 

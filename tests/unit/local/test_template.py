@@ -232,6 +232,15 @@ def test_a_trailing_assistant_turn_opens_the_answer() -> None:
     assert rendered.endswith('<|im_start|>assistant\n{"a":')
 
 
+def test_no_answer_goes_on_inside_reasoning() -> None:
+    """Reasoning that a template opens is closed again before an answer that has begun."""
+    reasoner = template(SMOLLM2.replace("assistant\n' }}", "assistant\n<think>\n' }}"))
+    assert reasoner.render(talk(user("Hi"))).endswith("assistant\n<think>\n")
+    closed = "assistant\n<think>\n\n</think>\n\n"
+    assert reasoner.render(talk(user("Hi")), begun=True).endswith(closed)
+    assert reasoner.render(talk(user("Hi"), assistant("So"))).endswith(closed + "So")
+
+
 def test_a_conversation_that_ends_with_a_call_is_asked_to_go_on() -> None:
     """A call without its result is no beginning of an answer."""
     call = ToolCall(id="1", name="run", arguments='{"a":1}')
@@ -246,8 +255,8 @@ def test_what_a_text_model_cannot_see_is_said() -> None:
         talk(user(Attachment(kind="document", name="a.pdf"), Attachment(kind="other"), "Read"))
     )
     assert messages.turns[0][1] == (
-        "[document a.pdf not shown: this model reads text only]\n\n"
-        "[attachment not shown: this model reads text only]\n\nRead"
+        "[document a.pdf not shown: only text reaches this model]\n\n"
+        "[attachment not shown: only text reaches this model]\n\nRead"
     )
 
 

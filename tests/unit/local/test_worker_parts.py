@@ -73,6 +73,13 @@ def test_transcript_stop() -> None:
     assert transcript.feed(b"ND two") == ("", "END")
 
 
+def test_transcript_stop_that_began_in_the_prefix() -> None:
+    """A stop sequence may begin in what another model said; that is not sent again."""
+    transcript = Transcript(("END",), "one EN")
+    assert transcript.feed(b"D two") == ("", "END")
+    assert Transcript(("END",), "one EN").feed(b"X two") == ("X two", None)
+
+
 def test_transcript_held_back() -> None:
     """What only looked like a stop sequence comes out at the end."""
     transcript = Transcript(("END",))
