@@ -5,45 +5,73 @@ from __future__ import annotations
 import gc
 import random
 import secrets
+import socket
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import platformdirs
 
 from fallback import __version__
 from fallback.config import Local, Settings
-from fallback.core.health import Board, HealthView
+from fallback.config_upstreams import Remote
+from fallback.core.health import Board, Change, HealthView, Scope, upstream_scope
+from fallback.core.latency import Baselines
+from fallback.core.outages import OutageBook
 from fallback.core.ports import Engine
 from fallback.core.record import FinishedRequest
 from fallback.core.routing import Router
+from fallback.core.rules import Rules
+from fallback.core.rungs import is_private
 from fallback.dialects import DIALECTS
 from fallback.gateway import Gateway, GatewaySettings
+from fallback.handling.delivery import Delivery
+from fallback.handling.knowledge import Knowledge
+from fallback.handling.vigil import Vigil
 from fallback.local.engine import LocalEngine
 from fallback.local.off import EngineOff
+from fallback.local.remote.engine import RemoteEngine
+from fallback.local.remote.settings import RemoteSettings
 from fallback.local.settings import WorkerSettings
 from fallback.modelstore import locate
-from fallback.signals.prober import Prober, ProbeTarget, keyless_models
+from fallback.signals.ladder import Ladder, Target
+from fallback.signals.prober import Prober
+from fallback.signals.resolver import Resolver
+from fallback.signals.status_page import StatusPage, StatusPages
+from fallback.storage.place import database_path
+from fallback.storage.recorder import OutageRecorder
 from fallback.telemetry.log import log_engine, log_health, log_request
 from fallback.telemetry.recent import Recent
+from fallback.tiers.alternate import Alternate, AlternateTier
 from fallback.tiers.cloud import CloudTier
 from fallback.tiers.local import LocalLimits, LocalTier
 from fallback.upstream.switch import SwitchTransport
-from fallback.upstream.transport import Transport, UpstreamConfig
+from fallback.upstream.transport import Transport, TransportError, UpstreamConfig
 from fallback.web.app import AsgiApp, WebApp
 
+_LOOK_AFTER_S = 4.0
+# As much as the context of the server holds, which it says itself.
+_UNLIMITED = 2**31
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 class Clock:
-    """Unix seconds that never go back: anchored to the wall once, then monotonic."""
+    """Unix seconds that never go back: anchored to the wall once, then monotonic. The time that
+    the machine sleeps counts, where the system can tell it: evidence ages in it as well."""
 
     def __init__(self) -> None:
-        self._anchor = time.time() - time.monotonic()
+        self._anchor = time.time() - _ticks_s()
 
     def __call__(self) -> float:
-        return self._anchor + time.monotonic()
+        return self._anchor + _ticks_s()
+
+
+def _ticks_s() -> float:
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boottime is None else time.clock_gettime(boottime)
 
 
 class Service:
@@ -61,20 +89,24 @@ class Service:
         self._clock = Clock()
         self._started = self._clock()
         self._recent = Recent()
-        self._engine = engine or _engine(settings.local, environ)
+        self._outages = _outages(settings, self._clock)
+        self._resolve = Resolver(socket.getaddrinfo)
         self._transport = transport or SwitchTransport(
             connect_s=settings.deadlines.connect_s,
             max_connections=settings.server.max_connections,
+            resolve=self._resolve,
         )
-        self._prober = Prober(
-            _probe_targets(settings), keyless_models, clock=self._clock, jitter=random.random
-        )
+        self._engine = engine or _engine(settings.local, environ, self._transport)
+        self._vigil = Vigil(self._look, look_after_s=_LOOK_AFTER_S)
         self._board = Board(
             settings.upstreams,
             settings.health,
             now=self._started,
             on_change=self._health_changed,
+            on_evidence=self._outages.noticed,
+            loopback=_private(settings),
         )
+        self._prober = self._signals()
         self.app: AsgiApp = WebApp(
             self._gateway(),
             self._control,
@@ -85,31 +117,56 @@ class Service:
         )
 
     def _gateway(self) -> Gateway:
-        settings = self.settings
-        cloud = CloudTier(
-            self._transport, _upstreams(settings), DIALECTS, settings.deadlines, clock=self._clock
+        settings, server = self.settings, self.settings.server
+        knowledge = Knowledge(
+            self._board, Baselines(), settings.hedging, settings.upstreams, clock=self._clock
         )
         local = LocalTier(self._engine, _limits(settings.local), clock=self._clock)
         return Gateway(
             GatewaySettings(
-                proxy=settings.server.name,
-                max_body_bytes=settings.server.max_body_bytes,
-                local=settings.local.mode == "on",
+                max_body_bytes=server.max_body_bytes,
+                local=settings.local.mode != "off",
+                alternates={
+                    name: upstream.alternates for name, upstream in settings.upstreams.items()
+                },
             ),
             Router({name: upstream.family for name, upstream in settings.upstreams.items()}),
-            DIALECTS,
-            self._board,
-            cloud,
+            Rules(settings.rules, settings.deadlines, settings.client.may),
+            knowledge,
+            self._vigil,
+            CloudTier(self._transport, _upstreams(settings), DIALECTS, clock=self._clock),
+            AlternateTier(self._transport, _alternates(settings), DIALECTS, clock=self._clock),
             local,
+            Delivery(
+                DIALECTS,
+                knowledge,
+                local,
+                proxy=server.name,
+                max_body_bytes=server.max_body_bytes,
+            ),
+            DIALECTS,
             clock=self._clock,
             token=lambda: secrets.token_hex(10),
             observe=self._observe,
         )
 
+    def _signals(self) -> Prober:
+        settings, resolve = self.settings, self._resolve
+        ladder = Ladder(_targets(settings), settings.signals.control_hosts, resolve)
+        pages = StatusPages(_status_pages(settings), resolve, clock=self._clock)
+        return Prober(
+            self._board,
+            ladder.look,
+            public=[name for name in settings.upstreams if name not in _private(settings)],
+            clock=self._clock,
+            jitter=random.random,
+            read_page=pages.read if settings.signals.status_pages else None,
+        )
+
     def _control(self) -> AsgiApp:
         from fallback.web import admin
 
-        return admin.create(self.status, self._recent.find)
+        return admin.create(self.status, self._recent.find, self._outages, clock=self._clock)
 
     async def _start(self) -> None:
         # What is here now stays: the collector need not look at it again, nor so often at the
@@ -117,40 +174,63 @@ class Service:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 100)
-        if isinstance(self._engine, LocalEngine):
+        if isinstance(self._engine, LocalEngine | RemoteEngine):
             self._engine.start()
 
     async def _stop(self) -> None:
         await self._prober.stop()
-        if isinstance(self._engine, LocalEngine):
+        if isinstance(self._engine, LocalEngine | RemoteEngine):
             await self._engine.stop()
         await self._transport.aclose()
+        await self._outages.aclose()
 
     def _observe(self, record: FinishedRequest) -> None:
         self._recent(record)
+        self._outages.finished(record)
         log_request(record)
 
-    def _health_changed(self, upstream: str, view: HealthView) -> None:
-        log_health(upstream, view)
-        self._prober.notice(self._board, upstream, view)
+    def _health_changed(self, change: Change) -> None:
+        log_health(change)
+        self._outages.changed(change)
+        self._prober.notice(change)
+        self._vigil.changed(change)
+
+    def _look(self, upstream: str) -> None:
+        self._prober.look(upstream)
 
     def status(self) -> dict[str, Any]:
         """The whole status as JSON types."""
         now = self._clock()
-        views = self._board.views(now)
         return {
             "version": __version__,
             "up_s": round(now - self._started, 1),
             "upstreams": {
                 name: {
                     "base_url": self.settings.upstreams[name].base_url,
-                    **_health_body(view),
+                    **_health_body(self._board.view(upstream_scope(name), now)),
                 }
-                for name, view in views.items()
+                for name in self.settings.upstreams
             },
+            "unwell": [self._unwell_body(scope, now) for scope in self._board.unwell()],
             "local": msgspec.to_builtins(self._engine.status()),
+            "storage": self._outages.status(),
             "answered_by": self._recent.answered_by(),
         }
+
+    def _unwell_body(self, scope: Scope, now: float) -> dict[str, Any]:
+        view = self._board.view(scope, now)
+        why = self._board.explain(scope, now)
+        return {"scope": str(scope), "kind": scope.kind, "why": why, **_health_body(view)}
+
+
+def _outages(settings: Settings, clock: Clock) -> OutageRecorder:
+    storage = settings.storage
+    book = OutageBook(
+        {name: upstream.base_url for name, upstream in settings.upstreams.items()},
+        software=f"fallback {__version__}",
+    )
+    place = database_path(storage.path) if storage.enabled else None
+    return OutageRecorder(book, place, clock=clock)
 
 
 def _health_body(view: HealthView) -> dict[str, Any]:
@@ -177,30 +257,67 @@ def _upstreams(settings: Settings) -> dict[str, UpstreamConfig]:
     }
 
 
-def _probe_targets(settings: Settings) -> dict[str, ProbeTarget]:
+def _alternates(settings: Settings) -> dict[str, Alternate]:
+    """Those upstreams that stand in for another."""
+    configs = _upstreams(settings)
+    named = {name for upstream in settings.upstreams.values() for name in upstream.alternates}
     return {
-        name: ProbeTarget(
+        name: Alternate(
+            upstream=configs[name],
+            dialect=settings.upstreams[name].dialect,
+            models=settings.upstreams[name].models,
+        )
+        for name in named
+    }
+
+
+def _targets(settings: Settings) -> list[Target]:
+    return [
+        Target(
+            name=name,
             base_url=upstream.base_url,
             family=upstream.family,
             proxy=upstream.proxy,
             ca_file=upstream.ca_file,
         )
         for name, upstream in settings.upstreams.items()
+    ]
+
+
+def _private(settings: Settings) -> frozenset[str]:
+    """The upstreams that do not depend on the internet."""
+    hosts = {name: urlsplit(each.base_url).hostname for name, each in settings.upstreams.items()}
+    return frozenset(name for name, host in hosts.items() if is_private(host or ""))
+
+
+def _status_pages(settings: Settings) -> dict[str, StatusPage]:
+    return {
+        name: StatusPage(
+            url=upstream.status_url,
+            components=upstream.status_components,
+            proxy=upstream.proxy,
+            ca_file=upstream.ca_file,
+        )
+        for name, upstream in settings.upstreams.items()
+        if upstream.status_url is not None
     }
 
 
 def _limits(local: Local) -> LocalLimits:
+    remote = local.remote if local.mode == "remote" else None
     return LocalLimits(
-        max_output_tokens=local.max_output_tokens,
-        max_prompt_tokens=local.max_prompt_tokens,
+        max_output_tokens=remote.max_output_tokens if remote else local.max_output_tokens,
+        max_prompt_tokens=_UNLIMITED if remote else local.max_prompt_tokens,
         ready_timeout_s=local.ready_timeout_s,
         keepalive_s=local.keepalive_s,
     )
 
 
-def _engine(local: Local, environ: Mapping[str, str]) -> Engine:
+def _engine(local: Local, environ: Mapping[str, str], transport: Transport) -> Engine:
     if local.mode == "off":
         return EngineOff('switched off: local.mode = "off"')
+    if local.mode == "remote" and local.remote is not None:
+        return _remote_engine(local.remote, local.ready_timeout_s, transport)
     model = locate(local.model, models_dir=local.models_dir)
     return LocalEngine(
         WorkerSettings(
@@ -215,6 +332,26 @@ def _engine(local: Local, environ: Mapping[str, str]) -> Engine:
             cache_dir=str(platformdirs.user_cache_path("fallback")),
         ),
         environment=environ,
+        on_change=log_engine,
+    )
+
+
+def _remote_engine(remote: Remote, ready_timeout_s: float, transport: Transport) -> RemoteEngine:
+    server = UpstreamConfig(
+        name="local", family="openai", base_url=remote.url, ca_file=remote.ca_file
+    )
+    return RemoteEngine(
+        RemoteSettings(
+            url=remote.url,
+            model=remote.model,
+            api_key=remote.api_key,
+            context_tokens=remote.context_tokens,
+            prefill=remote.prefill,
+            ready_timeout_s=ready_timeout_s,
+        ),
+        DIALECTS["openai-chat"],
+        partial(transport.send, server),
+        failures=TransportError,
         on_change=log_engine,
     )
 

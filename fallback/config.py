@@ -7,31 +7,39 @@ Every key can be set in the file or in the environment: `server.port` is
 
 from __future__ import annotations
 
-import re
-import ssl
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
-from urllib.parse import SplitResult, urlsplit
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from fallback.config_convert import convert
+from fallback.config_upstreams import (
+    Positive,
+    Remote,
+    Upstream,
+    check_alternates,
+    check_control_hosts,
+    checked,
+    checked_remote,
+    named,
+)
+from fallback.core.client_policy import ClientMember
 from fallback.core.errors import ConfigError
 from fallback.core.health import HealthSettings
+from fallback.core.hedging import HedgeSettings
 from fallback.core.policy import Deadlines
+from fallback.core.rules import Rule
 from fallback.core.units import Seconds
 
 _PREFIX = "FALLBACK_"
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-_KEY = re.compile(r"[!-~]+")
-_RESERVED = ("v1", "api", "fallback", "models", "messages", "chat", "responses", "embeddings")
+_LISTS = frozenset({"allowed_hosts", "alternates", "control_hosts", "may", "status_components"})
 _NOT_SETTINGS = frozenset({"FALLBACK_CONFIG", "FALLBACK_URL", "FALLBACK_LLAMA_WHEEL"})
 
+_HOST = r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?$"
 Port = Annotated[int, Meta(ge=0, le=65535)]
-Positive = Annotated[int, Meta(gt=0)]
-Url = Annotated[str, Meta(pattern=r"^https?://[!-~]+$")]
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,24 +54,12 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_connections: Positive = 1024
 
 
-class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One cloud endpoint. `key = "client"` passes the client's credentials on; `"config"`
-    replaces them by `api_key`, or by the content of the environment variable `api_key_env`."""
-
-    base_url: Url
-    family: Literal["anthropic", "openai"]
-    key: Literal["client", "config"] = "client"
-    api_key: str | None = None
-    api_key_env: str | None = None
-    proxy: Url | None = None
-    ca_file: str | None = None
-
-
 class Local(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The model on this machine. `model` is an id of the catalog or the path of a GGUF file;
-    `sha256` pins a file of your own. `threads = 0` takes the physical cores."""
+    """The model on this machine, or on a server of yours (`mode = "remote"`, which heeds
+    `remote` and the two times alone). `model` is an id of the catalog or the path of a GGUF
+    file; `sha256` pins a file of your own. `threads = 0` takes the physical cores."""
 
-    mode: Literal["on", "off"] = "on"
+    mode: Literal["on", "off", "remote"] = "on"
     model: str = "smollm2-135m-instruct"
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
     models_dir: str | None = None
@@ -74,6 +70,31 @@ class Local(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_prompt_tokens: Positive = 2048
     ready_timeout_s: Seconds = 20.0
     keepalive_s: Seconds = 5.0
+    remote: Remote | None = None
+
+
+class Client(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What clients may ask for in a `Fallback-Policy` header. `deadlines` allows all of them."""
+
+    may: tuple[ClientMember, ...] = ()
+
+
+class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where outages are kept: a SQLite file, by default in the user's data folder."""
+
+    enabled: bool = True
+    path: str | None = None
+
+
+class Signals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Free looks at what is unwell. `control_hosts` (`host` or `host:port`, with TLS) tell the own
+    network from a provider; `status_pages` reads what the providers say of themselves."""
+
+    control_hosts: tuple[Annotated[str, Meta(pattern=_HOST)], ...] = (
+        "www.google.com",
+        "www.microsoft.com",
+    )
+    status_pages: bool = True
 
 
 class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,8 +114,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     server: Server = Server()
     upstreams: dict[str, Upstream] = {}
     deadlines: Deadlines = Deadlines()
+    rules: tuple[Rule, ...] = ()
+    client: Client = Client()
     health: HealthSettings = HealthSettings()
+    hedging: HedgeSettings = HedgeSettings()
+    signals: Signals = Signals()
     local: Local = Local()
+    storage: Storage = Storage()
     log: Log = Log()
 
 
@@ -115,10 +141,15 @@ def load(
         if value is not None:
             _put(tree, key.split("."), value)
     upstreams = {
-        name: _checked(name, _convert(entry, Upstream, f"upstreams.{name}"), environ)
-        for name, entry in _named(tree.pop("upstreams")).items()
+        name: checked(name, convert(entry, Upstream, f"upstreams.{name}"), environ)
+        for name, entry in named(tree.pop("upstreams")).items()
     }
-    return msgspec.structs.replace(_convert(tree, Settings, ""), upstreams=upstreams)
+    check_alternates(upstreams)
+    rules = _rules(tree.pop("rules", []))
+    settings = convert(tree, Settings, "")
+    check_control_hosts(settings.signals.control_hosts)
+    local = _with_remote(settings.local, environ)
+    return msgspec.structs.replace(settings, upstreams=upstreams, rules=rules, local=local)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -146,129 +177,38 @@ def _put(tree: dict[str, Any], keys: list[str], value: Any) -> None:
         if not isinstance(below, dict):
             raise ConfigError(f"{'.'.join(keys)} cannot be set: {key} is a value, not a section.")
         tree = below
-    if isinstance(value, str) and keys[-1] == "allowed_hosts":
-        tree[keys[-1]] = [host.strip() for host in value.split(",")]
+    if isinstance(value, str) and keys[-1] in _LISTS:
+        tree[keys[-1]] = [item.strip() for item in value.split(",")]
     else:
         tree[keys[-1]] = value
 
 
-def _checked(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Upstream:
-    at = f"upstreams.{name}"
-    url = _split(upstream.base_url, f"{at}.base_url")
-    if url.username or url.query or url.fragment:
+def _with_remote(local: Local, environ: Mapping[str, str]) -> Local:
+    """The local tier's settings with its server's key found. Raises `ConfigError`."""
+    if local.mode == "remote" and local.remote is None:
         raise ConfigError(
-            f"{at}.base_url is not valid: it may have a host, a port and a path, no more. "
-            f"A key belongs into api_key or api_key_env."
+            'local.mode = "remote" needs a server: set local.remote.url, '
+            'for example "http://127.0.0.1:8080/v1".'
         )
-    if upstream.proxy is not None:
-        _split(upstream.proxy, f"{at}.proxy")
-    if upstream.ca_file is not None:
-        _try_ca_file(upstream.ca_file, f"{at}.ca_file")
-    # The paths of clients begin with /v1 themselves.
-    base_url = upstream.base_url.rstrip("/").removesuffix("/v1")
-    key = _key(at, upstream, environ) if upstream.key == "config" else None
-    return msgspec.structs.replace(upstream, base_url=base_url, api_key=key)
+    remote = None if local.remote is None else checked_remote(local.remote, environ)
+    return msgspec.structs.replace(local, remote=remote)
 
 
-def _split(url: str, at: str) -> SplitResult:
-    """The parts of a URL that can be connected to."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-        host.encode("idna")
-    except ValueError as error:
-        raise ConfigError(f"{at} is not valid: {error}.") from error
-    if not host:
-        raise ConfigError(f"{at} is not valid: it has no host.")
-    return parts
+def _rules(entries: Any) -> tuple[Rule, ...]:
+    if not isinstance(entries, list):
+        raise ConfigError("rules is not valid: it is a list of tables, each headed [[rules]].")
+    return tuple(_rule(entry, f"rules[{index}]") for index, entry in enumerate(entries))
 
 
-def _try_ca_file(path: str, at: str) -> None:
-    try:
-        ssl.create_default_context(cafile=path)
-    except OSError as error:
-        raise ConfigError(f"{at} = {path!r} cannot be read as PEM: {error}.") from error
-
-
-def _key(at: str, upstream: Upstream, environ: Mapping[str, str]) -> str:
-    # Line ends come with keys out of files, and would end a header.
-    key = (upstream.api_key or environ.get(upstream.api_key_env or "", "")).strip()
-    if not key:
-        wanted = upstream.api_key_env or "api_key or api_key_env"
+def _rule(entry: Any, at: str) -> Rule:
+    if isinstance(entry, dict) and "name" in entry:
+        at = f"{at} ({entry['name']})"
+    rule = convert(entry, Rule, at)
+    if rule.tiers is not None and len(set(rule.tiers)) < len(rule.tiers):
+        raise ConfigError(f"{at}.tiers = {list(rule.tiers)} is not valid: one is named twice.")
+    if rule.reason is not None and rule.lets_local:
         raise ConfigError(
-            f'{at}.key = "config" needs a key, but {wanted} is not set. '
-            f'Set it, or use key = "client" to pass the clients\' keys on.'
+            f"{at}.reason is without effect: it tells why the local tier may not answer, which "
+            f'takes local = "never", or tiers without "local".'
         )
-    if not _KEY.fullmatch(key):
-        raise ConfigError(f"{at}: the key is not valid: it has characters that no header may have.")
-    return key
-
-
-def _named(upstreams: Any) -> dict[str, Any]:
-    if not isinstance(upstreams, dict):
-        raise ConfigError(f"upstreams = {upstreams!r} is not valid: it is a table of upstreams.")
-    for name in upstreams:
-        if not _NAME.fullmatch(name) or name in _RESERVED:
-            raise ConfigError(
-                f"upstreams.{name} is not a valid name. Allowed: lower-case letters, digits, - "
-                f"and _, at most 32, beginning with a letter, except {', '.join(_RESERVED)}."
-            )
-    return upstreams
-
-
-_AT = re.compile(r"^(?P<what>.*) - at `\$\.?(?P<path>.*)`$")
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`")
-_MISSING = re.compile(r"Object missing required field `(?P<field>.*)`")
-
-_T = TypeVar("_T", bound=msgspec.Struct)
-
-
-def _convert(tree: Any, kind: type[_T], at: str) -> _T:
-    try:
-        return msgspec.convert(tree, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(_explain(str(error), tree, kind, at)) from error
-
-
-def _explain(message: str, tree: Any, kind: type[msgspec.Struct], at: str) -> str:
-    found = _AT.match(message)
-    what, path = (found["what"], found["path"]) if found else (message, "")
-    section = f"{at}.{path}".strip(".")
-    if unknown := _UNKNOWN.match(what):
-        allowed = ", ".join(_struct_at(kind, path).__struct_fields__)
-        where = section or "the file"
-        return f"{section}.{unknown['field']} is not a setting. ".lstrip(".") + (
-            f"Allowed in {where}: {allowed}."
-        )
-    if missing := _MISSING.match(what):
-        return f"{section}.{missing['field']} is missing."
-    value = _value_at(tree, path)
-    secret = "key" in path or "@" in str(value)
-    shown = "" if value is None or secret else f" = {value!r}"
-    return f"{section}{shown} is not valid: {_allowed(kind, path) or what}."
-
-
-def _value_at(tree: Any, path: str) -> Any:
-    for key in path.split(".") if path else ():
-        if not isinstance(tree, Mapping):
-            return None
-        tree = tree.get(key)
-    return tree
-
-
-def _struct_at(kind: type[msgspec.Struct], path: str) -> type[msgspec.Struct]:
-    for key in path.split(".") if path else ():
-        below = get_type_hints(kind)[key]
-        if not (isinstance(below, type) and issubclass(below, msgspec.Struct)):
-            break
-        kind = below
-    return kind
-
-
-def _allowed(kind: type[msgspec.Struct], path: str) -> str | None:
-    """The choices of a key that has a fixed set of them."""
-    section, _, key = path.rpartition(".")
-    hint = get_type_hints(_struct_at(kind, section)).get(key)
-    if get_origin(hint) is not Literal:
-        return None
-    return "allowed are " + ", ".join(repr(choice) for choice in get_args(hint))
+    return rule

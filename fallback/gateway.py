@@ -1,12 +1,16 @@
 """The story of one request, top to bottom. Read this first.
 
-1. The router tells which upstream, dialect and operation the request means.
-2. Health and policy give the plan: which tiers, in which order.
+1. The router tells which upstream, dialect and operation the request means; a peek at the body,
+   which model.
+2. Rules and health give the plan: which tiers, in which order, how long each may take.
 3. The cloud tier makes an attempt. Until its answer is committed the client has seen nothing,
-   so what fails costs it only time: the next tier answers.
-4. The local tier decodes the request, lets the engine answer and encodes its events.
-5. Each attempt's outcome is folded into health; each answer says where it came from.
-6. When it has ended, one frozen record goes to the observers.
+   so what fails costs it only time: the next tier answers. What is late is raced by the next
+   tier, and the first to commit wins.
+4. The alternate tier asks another upstream; the local tier decodes the request, lets the engine
+   answer and encodes its events.
+5. `delivery` sends the answer, and goes on with a stream that breaks.
+6. Each attempt's outcome is folded into what is known; each answer says where it came from.
+   When it has ended, one frozen record goes to the observers.
 
 Every path through `handle` sends exactly one answer, or aborts the connection.
 """
@@ -14,85 +18,40 @@ Every path through `handle` sends exactly one answer, or aborts the connection.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Mapping
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from fallback.core import provenance as told
-from fallback.core.errors import BadRequest, FallbackError, Unavailable
-from fallback.core.health import Board, Evidence
-from fallback.core.outcome import Failure, Outcome
-from fallback.core.policy import Plan, Step, plan
-from fallback.core.provenance import Attempt, Headers, Provenance
+from fallback.core.errors import FallbackError
+from fallback.core.patience import patience_s
+from fallback.core.plan import Step, plan
 from fallback.core.record import FinishedRequest
-from fallback.core.routing import INFERENCE, Route, Router
+from fallback.core.routing import INFERENCE, Router
+from fallback.core.rules import RequestFacts, Rules
 from fallback.dialects.base import Dialect
+from fallback.dialects.peek import peek
+from fallback.handling.delivery import Delivery
+from fallback.handling.knowledge import Knowledge
+from fallback.handling.refusal import refusal
+from fallback.handling.story import Answer, Exchange, Story
+from fallback.handling.turn import Turn
+from fallback.handling.vigil import Vigil, Waiter
+from fallback.tiers.alternate import AlternateTier
 from fallback.tiers.cloud import CloudTier
 from fallback.tiers.local import LocalTier, StreamedAnswer
-from fallback.upstream.attempt import Live, Whole
-from fallback.upstream.encoding import DecodingError, decode
-from fallback.upstream.headers import find, for_client, joined
-
-Ending: TypeAlias = Literal["complete", "broken", "client-gone"]
-
-
-class Exchange(Protocol):
-    """One request of a client, and the way back. Header names are lower case; `path` is raw."""
-
-    method: str
-    path: str
-    query: bytes
-    headers: Headers
-
-    async def body(self, limit_bytes: int) -> bytes | AsyncIterable[bytes]:
-        """The whole body, or a stream of it (read or not) where it is over the limit."""
-        ...
-
-    async def start(self, status: int, headers: Headers) -> None: ...
-
-    async def send(self, chunk: bytes) -> None: ...
-
-    async def finish(self, chunk: bytes = b"") -> None:
-        """The proper end. An answer that was started and not finished is aborted."""
-        ...
+from fallback.tiers.race import Race
+from fallback.upstream.attempt import Attempt
+from fallback.upstream.live import Live
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`proxy` is this deployment's name in `Via` and `Proxy-Status`, an RFC 9651 token."""
+    """`local`: a model on this machine may answer. `alternates`: upstream -> those that may
+    stand in for it, in order."""
 
-    proxy: str
     max_body_bytes: int
     local: bool
-
-
-class Story:
-    """What has happened to one request so far."""
-
-    __slots__ = (
-        "attempts",
-        "canary",
-        "detail",
-        "ended",
-        "exchange",
-        "provenance",
-        "receipt",
-        "route",
-        "started",
-        "status",
-    )
-
-    def __init__(self, exchange: Exchange, route: Route, receipt: str, started: float) -> None:
-        self.exchange = exchange
-        self.route = route
-        self.receipt = receipt
-        self.started = started
-        self.attempts: tuple[Attempt, ...] = ()
-        self.canary = False
-        self.status: int | None = None
-        self.ended: Ending = "client-gone"
-        self.detail: str | None = None
-        self.provenance: Provenance | None = None
+    alternates: Mapping[str, tuple[str, ...]] = {}
 
 
 class Gateway:
@@ -102,10 +61,14 @@ class Gateway:
         self,
         settings: GatewaySettings,
         router: Router,
-        dialects: Mapping[str, Dialect],
-        board: Board,
+        rules: Rules,
+        knowledge: Knowledge,
+        vigil: Vigil,
         cloud: CloudTier,
+        alternate: AlternateTier,
         local: LocalTier,
+        delivery: Delivery,
+        dialects: Mapping[str, Dialect],
         *,
         clock: Callable[[], float],
         token: Callable[[], str],
@@ -113,270 +76,176 @@ class Gateway:
     ) -> None:
         self._settings = settings
         self._router = router
-        self._dialects = dialects
-        self._board = board
+        self._rules = rules
+        self._knowledge = knowledge
+        self._vigil = vigil
         self._cloud = cloud
+        self._alternate = alternate
         self._local = local
+        self._delivery = delivery
+        self._dialects = dialects
         self._clock = clock
         self._token = token
         self._observe = observe
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request. Cancel it when the client leaves: everything it held is freed."""
-        route = self._router.route(exchange.method, exchange.path, dict(exchange.headers))
-        story = Story(exchange, route, f"rcp_{self._token()}", self._clock())
+        headers = dict(exchange.headers)
+        route = self._router.route(exchange.method, exchange.path, headers)
+        story = Story(exchange, headers, route, f"rcp_{self._token()}", self._clock())
         try:
             await self._answer(story)
         finally:
-            self._close(story)
+            for admission in (story.admission, *story.leases):
+                self._knowledge.release(admission)
+            self._observe(story.record(self._clock()))
 
     async def _answer(self, story: Story) -> None:
-        body = await story.exchange.body(self._settings.max_body_bytes)
-        spare: Whole | None = None
-        refusal: FallbackError | None = None
-        chosen = self._plan(story, body)
-        for step in chosen.steps:
-            if step.tier == "cloud":
-                result = await self._try_cloud(story, body, step)
-                if isinstance(result, Live) or (
-                    result and not self._goes_on(story, result, chosen)
-                ):
-                    return await self._send_cloud(story, result)
-                spare = result
-            else:
-                refusal = await self._answer_locally(story, body, chosen.skipped)
-                if refusal is None:
-                    return None
-        if spare is not None and not _is_embedding(story):
-            return await self._send_cloud(story, spare)
-        return await self._refuse(story, refusal or self._unavailable(story))
+        story.body = await story.exchange.body(self._settings.max_body_bytes)
+        try:
+            self._decide(story)
+            answer = await self._commit(story, story.plan.steps)
+        except FallbackError as error:
+            return await self._delivery.refuse(story, error)
+        answer = answer or story.spare
+        if answer is None:
+            return await self._delivery.refuse(story, refusal(story))
+        return await self._delivery.send(story, answer)
 
-    def _plan(self, story: Story, body: bytes | AsyncIterable[bytes]) -> Plan:
-        local = self._settings.local and isinstance(body, bytes)
-        admission = self._board[story.route.upstream].admit(
-            story.started, infers=story.route.operation in INFERENCE
+    def _decide(self, story: Story) -> None:
+        """What is asked for, how the rules treat it, and which tiers may answer it."""
+        route, headers = story.route, story.headers
+        if isinstance(story.body, bytes) and route.operation in INFERENCE:
+            story.peek = peek(story.body)
+        story.treatment = self._rules.treat(
+            RequestFacts(
+                path=route.path,
+                operation=route.operation,
+                headers=headers,
+                model=story.peek.model,
+                user_agent=headers.get(b"user-agent", b"").decode("latin-1"),
+            )
         )
-        story.canary = admission == "canary"
-        return plan(story.route.operation, admission, local=local)
+        story.patience_s = patience_s(headers)
+        story.deadlines = story.treatment.deadlines.within(story.patience_s)
+        story.case = self._knowledge.case(story, route.upstream)
+        if "cloud" in story.treatment.tiers:
+            story.admission = self._knowledge.admit(story.case)
+        story.outage = story.admission.outage
+        story.plan = plan(
+            story.treatment,
+            route.operation,
+            story.admission,
+            local=self._settings.local and isinstance(story.body, bytes),
+            alternates=self._settings.alternates.get(route.upstream, ()),
+        )
 
-    # -- the cloud tier ----------------------------------------------------------------------
+    # -- one tier after the other, or beside it ----------------------------------------------
 
-    async def _try_cloud(
-        self, story: Story, body: bytes | AsyncIterable[bytes], step: Step
-    ) -> Whole | Live | None:
+    async def _commit(
+        self, story: Story, steps: tuple[Step, ...], *, racing: bool = False
+    ) -> Answer | None:
+        """The first good answer of these tiers; nothing of it is sent yet."""
+        for at, step in enumerate(steps):
+            if step.tier == "local":
+                answer = await self._locally(story, racing=racing)
+            else:
+                turn = Turn(self._maker(story, step), self._knowledge, story, step)
+                if turn.admission.kind == "closed":
+                    continue
+                rest = steps[at + 1 :]
+                answer, exhausted = await self._turn(story, turn, rest)
+                if exhausted:
+                    return answer
+            if answer is not None:
+                return answer
+        return None
+
+    async def _turn(
+        self, story: Story, turn: Turn, rest: tuple[Step, ...]
+    ) -> tuple[Answer | None, bool]:
+        """As of `_raced`, where there is somebody to race against."""
+        try:
+            if not rest:
+                return await turn.run(), True
+            return await self._raced(story, turn, rest)
+        except asyncio.CancelledError:
+            turn.leave(self._knowledge.limit_s(story))
+            raise
+
+    async def _raced(
+        self, story: Story, turn: Turn, rest: tuple[Step, ...]
+    ) -> tuple[Answer | None, bool]:
+        """An upstream's answer, or one of the next tiers' if it is late; and whether those had
+        their turn."""
+        waits = self._knowledge.waits(story, turn.case, turn.admission)
+        race = Race(
+            turn.run,
+            lambda: self._beside(story, turn, rest),
+            discard=_discard,
+            start_after_s=waits.start_s,
+            more_s=lambda: waits.more_s if turn.answered else 0.0,
+            win_after_s=waits.win_s,
+        )
+        waiter = Waiter(turn.case, race, lambda: turn.answered)
+        self._vigil.begin(waiter)
+        try:
+            answer, other = await race.run()
+        finally:
+            self._vigil.end(waiter)
+            story.pending = ()
+        if other is not None:
+            turn.lose()
+        return answer or other, race.second_started
+
+    async def _beside(self, story: Story, turn: Turn, rest: tuple[Step, ...]) -> Answer | None:
+        if turn.admission.kind != "canary" and not turn.over:
+            story.pending = (told.Attempt(upstream=turn.case.upstream, outcome=turn.so_far()),)
+        return await self._commit(story, rest, racing=True)
+
+    def _maker(self, story: Story, step: Step) -> Callable[[], Attempt]:
         exchange = story.exchange
-        result = await self._cloud.attempt(
+        if step.tier == "alternate":
+            return lambda: self._alternate.prepare(
+                step.upstream,
+                story.route,
+                exchange.query,
+                exchange.headers,
+                self._delivery.plain_body(story),
+                story.deadlines,
+                story.origin("alternate", upstream=step.upstream),
+            )
+        return lambda: self._cloud.prepare(
             story.route,
             exchange.method,
             exchange.query,
             exchange.headers,
-            body,
-            step,
+            story.body,
+            story.deadlines,
+            streams=story.peek.stream,
         )
-        if isinstance(result, Live):
-            return result
-        outcome = result if isinstance(result, Outcome) else result.outcome
-        self._learn(story, outcome)
-        return None if isinstance(result, Outcome) else result
 
-    def _goes_on(self, story: Story, result: Whole, chosen: Plan) -> bool:
-        """Whether another tier should answer instead of this error of the upstream's."""
-        return result.outcome.next_tier and (chosen.has_local or _is_embedding(story))
-
-    async def _send_cloud(self, story: Story, result: Whole | Live) -> None:
-        exchange, route = story.exchange, story.route
-        headers = for_client(result.headers)
-        if result.status in (401, 403):
-            # Clients retry a bad key for minutes; nothing but the operator can mend it.
-            headers = [pair for pair in headers if pair[0] != b"x-should-retry"]
-            headers.append((b"x-should-retry", b"false"))
-        headers += told.cloud_headers(
-            route.upstream,
-            result.status,
-            story.receipt,
-            joined(result.headers, b"proxy-status"),
-            self._settings.proxy,
-        )
-        story.status = result.status
-        if isinstance(result, Whole):
-            await exchange.start(result.status, headers)
-            await exchange.finish(result.body)
-            story.ended = "complete"
-            return
+    async def _locally(self, story: Story, *, racing: bool) -> Answer | None:
+        """None where the local tier cannot answer; `story.refusal` says why."""
         try:
-            await exchange.start(result.status, headers)
-            outcome = await result.deliver(exchange.send)
-        except asyncio.CancelledError:
-            if (whole := result.whole) is not None:
-                self._learn(story, whole)
-                story.ended = "complete"
-            raise
-        finally:
-            result.close()
-        self._learn(story, outcome)
-        await self._end_stream(story, result, outcome)
-
-    async def _end_stream(self, story: Story, result: Live, outcome: Outcome) -> None:
-        if not result.broken:
-            story.ended = "complete"
-            return await story.exchange.finish()
-        story.ended = "broken"
-        story.detail = outcome.facts.error_message
-        if not result.speaks:
-            return None  # never finished, hence aborted: the client must not take it for whole
-        if outcome.facts.failure is not Failure.ERROR_EVENT:
-            message = f"The upstream's answer broke off ({outcome.reason}). Please send it again."
-            dialect = self._dialects[story.route.dialect]
-            await story.exchange.send(dialect.broken(message, code="upstream_stream_broken"))
-        return await story.exchange.finish()
-
-    # -- the local tier ----------------------------------------------------------------------
-
-    async def _answer_locally(
-        self, story: Story, body: bytes | AsyncIterable[bytes], skipped: str | None
-    ) -> FallbackError | None:
-        """None once the client has its answer, else why there is none."""
-        assert isinstance(body, bytes), "only whole bodies are planned for the local tier"
-        dialect = self._dialects[story.route.dialect]
-        provenance = self._provenance(story, "local", skipped or _last_reason(story))
-        try:
-            plain = self._decoded(story, body)
-            answer = await self._local.answer(story.route.operation, dialect, plain, provenance)
+            result = await self._local.answer(
+                story.route.operation,
+                self._dialects[story.route.dialect],
+                self._delivery.plain_body(story),
+                story.origin("local"),
+                priority=story.treatment.rank,
+            )
+            if racing and isinstance(result, StreamedAnswer):
+                await result.prime()
         except FallbackError as error:
-            return error
-        headers = [*answer.headers, *told.headers(answer.provenance, proxy=self._settings.proxy)]
-        story.provenance = answer.provenance
-        story.status = 200
-        if isinstance(answer, StreamedAnswer):
-            await self._stream_locally(story, answer, headers)
+            story.refusal = error
             return None
-        headers.append((b"content-length", str(len(answer.body)).encode()))
-        await story.exchange.start(200, headers)
-        await story.exchange.finish(answer.body)
-        story.ended = "complete"
-        return None
-
-    async def _stream_locally(self, story: Story, answer: StreamedAnswer, headers: Headers) -> None:
-        try:
-            await story.exchange.start(200, headers)
-            failure = await answer.deliver(story.exchange.send)
-        finally:
-            story.ended = "complete" if answer.whole else story.ended
-            await answer.aclose()
-        await story.exchange.finish()
-        story.ended = "complete" if failure is None else "broken"
-        story.detail = failure.message if failure else None
-
-    def _decoded(self, story: Story, body: bytes) -> bytes:
-        coding = find(story.exchange.headers, b"content-encoding")
-        if coding is None:
-            return body
-        try:
-            return decode(body, coding.decode("latin-1"), limit_bytes=self._settings.max_body_bytes)
-        except DecodingError as error:
-            raise BadRequest(f"The request's body cannot be decoded: {error}.") from error
-
-    # -- when nobody can answer --------------------------------------------------------------
-
-    async def _refuse(self, story: Story, error: FallbackError) -> None:
-        provenance = self._provenance(story, "none", error.code.replace("_", "-"))
-        dialect = self._dialects[story.route.dialect]
-        extra = {"provenance": told.body(provenance)}
-        body = dialect.error_body(error.status, error.message, code=error.code, extra=extra)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            *told.headers(provenance, proxy=self._settings.proxy),
-        ]
-        if error.retry_after_s is not None:
-            headers.append((b"retry-after", str(error.retry_after_s).encode()))
-        if error.should_retry is not None:
-            headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
-        story.provenance, story.status, story.detail = provenance, error.status, error.message
-        await story.exchange.start(error.status, headers)
-        await story.exchange.finish(b"" if story.exchange.method == "HEAD" else body)
-        story.ended = "complete"
-
-    def _unavailable(self, story: Story) -> Unavailable:
-        tried = _tried(story)
-        if _is_embedding(story):
-            return Unavailable(
-                f"Embeddings come from the cloud alone, since vectors of two models cannot be "
-                f"compared, and it does not answer: {tried}. Nothing was answered in its place.",
-                should_retry=False,
-            )
-        return Unavailable(
-            f"The cloud does not answer ({tried}), and no local tier may answer this request. "
-            f"`fallback status` tells more.",
-            retry_after_s=5,
-        )
-
-    # -- what is learned and told ------------------------------------------------------------
-
-    def _learn(self, story: Story, outcome: Outcome) -> None:
-        upstream = story.route.upstream
-        story.attempts = (*story.attempts, Attempt(upstream=upstream, outcome=outcome))
-        if outcome.weight == 0.0:
-            return
-        said = outcome.facts.error_message
-        summary = f"{outcome.reason}: {said[:200]}" if said else outcome.reason
-        if outcome.weight < 0 and story.route.operation not in INFERENCE:
-            # Tokens are counted and models listed while no model answers.
-            evidence = Evidence(source="request", weight=0.0, alive=True, summary=summary)
-        else:
-            evidence = Evidence(source="request", weight=outcome.weight, summary=summary)
-        self._board.record(upstream, evidence, self._clock())
-        story.canary = False
-
-    def _provenance(self, story: Story, tier: str, reason: str) -> Provenance:
-        upstream = story.route.upstream
-        return Provenance(
-            receipt=story.receipt,
-            tier=tier,
-            upstream=upstream,
-            reason=reason,
-            outage=self._board[upstream].view(self._clock()).outage,
-            attempts=story.attempts,
-        )
-
-    def _close(self, story: Story) -> None:
-        if story.canary:
-            self._board[story.route.upstream].release_canary(story.started)
-        exchange, route = story.exchange, story.route
-        self._observe(
-            FinishedRequest(
-                provenance=story.provenance
-                or Provenance(
-                    receipt=story.receipt,
-                    tier="cloud",
-                    upstream=route.upstream,
-                    reason=_last_reason(story),
-                    attempts=story.attempts,
-                ),
-                method=exchange.method,
-                path=exchange.path,
-                dialect=route.dialect,
-                operation=route.operation,
-                status=story.status,
-                ended=story.ended,
-                started=story.started,
-                duration_s=self._clock() - story.started,
-                detail=story.detail,
-            )
-        )
+        return Answer("local", story.case, result)
 
 
-def _is_embedding(story: Story) -> bool:
-    return story.route.operation == "embeddings"
-
-
-def _last_reason(story: Story) -> str:
-    return story.attempts[-1].outcome.reason if story.attempts else "client-gone"
-
-
-def _tried(story: Story) -> str:
-    if not story.attempts:
-        return "it was not asked, being down"
-    last = story.attempts[-1]
-    said = last.outcome.facts.error_message
-    return f"{last.upstream}: {last.outcome.reason}" + (f", {said}" if said else "")
+async def _discard(answer: Answer) -> None:
+    """Free what an answer holds that nobody will have."""
+    if isinstance(answer.result, Live):
+        answer.result.close()
+    elif isinstance(answer.result, StreamedAnswer):
+        await answer.result.aclose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typer
 
-from fallback.cli import env, models, serve, status
+from fallback.cli import env, models, outages, serve, status
 
 app = typer.Typer(
     name="fallback",
@@ -18,6 +18,7 @@ app.command("serve")(serve.serve)
 app.command("status")(status.status)
 app.command("env")(env.env)
 app.add_typer(models.app, name="models")
+app.add_typer(outages.app, name="outages")
 
 
 def main() -> None:

@@ -45,5 +45,7 @@ def serve(
     for name, upstream in settings.upstreams.items():
         typer.echo(f"{name} -> {upstream.base_url}")
     local = settings.local
-    typer.echo(f"local -> {local.model if local.mode == 'on' else 'off'}")
+    remote = local.remote.url if local.remote else ""
+    places = {"on": local.model, "off": "off", "remote": remote}
+    typer.echo(f"local -> {places[local.mode]}")
     run(service.app, listening, max_connections=server.max_connections)

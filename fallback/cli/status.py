@@ -8,60 +8,80 @@ from typing import Annotated, Any
 
 import typer
 
+from fallback.cli.service import DEFAULT_URL, NoService, Url, ask
+
 
 def status(
-    url: Annotated[
-        str, typer.Option(envvar="FALLBACK_URL", help="Where the service listens.")
-    ] = "http://127.0.0.1:8484",
+    url: Url = DEFAULT_URL,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything, as JSON.")] = False,
+    why: Annotated[bool, typer.Option("--why", help="Tell the evidence, in plain words.")] = False,
 ) -> None:
     """Say what is healthy, and why not. Exit code 1 if something is not well."""
-    import httpx
-
     try:
-        response = httpx.get(f"{url.rstrip('/')}/fallback/status", timeout=5.0, trust_env=False)
-        found: dict[str, Any] = response.raise_for_status().json()
-    except (httpx.HTTPError, ValueError) as error:
-        typer.echo(f"fallback does not answer at {url}: {error}. Start it with: fallback serve")
+        found = ask(url, "/fallback/status")
+    except NoService as error:
+        typer.echo(f"{error}. Start it with: fallback serve")
         raise typer.Exit(1) from None
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:
         for line in lines(found, now=datetime.datetime.now(datetime.UTC).timestamp()):
             typer.echo(line)
+        for line in reasons(found) if why else ():
+            typer.echo(line)
     raise typer.Exit(0 if _well(found) else 1)
 
 
 def lines(found: dict[str, Any], *, now: float) -> list[str]:
-    """One line for each upstream, one for the local tier."""
-    width = max(len(name) for name in [*found["upstreams"], "local"])
+    """One line for each upstream, and for the network, a model or a key that is not well; one
+    for the local tier, one for a database that fails."""
+    others = [entry for entry in found["unwell"] if entry["kind"] != "upstream"]
+    names = [*found["upstreams"], *(entry["scope"] for entry in others), "local"]
+    width = max(map(len, names))
     shown = [
-        f"{name:<{width}}  {_upstream(upstream, now)}"
+        f"{name:<{width}}  {upstream['state']:<10}  {upstream['base_url']}{_since(upstream, now)}"
         for name, upstream in found["upstreams"].items()
     ]
-    return [*shown, f"{'local':<{width}}  {_local(found['local'])}"]
+    shown += [
+        f"{entry['scope']:<{width}}  {entry['state']:<10}{_since(entry, now)}" for entry in others
+    ]
+    shown.append(f"{'local':<{width}}  {_local(found['local'])}")
+    if (storage := found["storage"])["state"] == "failing":
+        shown.append(f"outages cannot be written, {storage['waiting']} wait: {storage['error']}")
+    return shown
 
 
-def _upstream(upstream: dict[str, Any], now: float) -> str:
-    text = f"{upstream['state']:<10}  {upstream['base_url']}"
-    if upstream["state"] == "healthy":
-        return text
-    story = upstream["story"]
+def reasons(found: dict[str, Any]) -> list[str]:
+    """What is known of each scope that is not well, in plain words."""
+    shown = []
+    for entry in found["unwell"]:
+        shown += ["", f"{entry['scope']}:", *(f"  {line}" for line in entry["why"])]
+    return shown or ["", "All is well; there is nothing to explain."]
+
+
+def _since(health: dict[str, Any], now: float) -> str:
+    if health["state"] == "healthy":
+        return ""
+    story = health["story"]
     why = story[-1]["text"] if story else "no evidence kept"
-    return f"{text}  for {_span(now - upstream['since'])}: {why} [{upstream['outage']}]"
+    outage = f" [{health['outage']}]" if health["outage"] else ""
+    return f"  for {span(now - health['since'])}: {why}{outage}"
 
 
 def _local(local: dict[str, Any]) -> str:
     model = local.get("model")
     text = f"{local['state']:<10}"
     if model:
-        text += f"  {model['name']} {model['quantization']}, {model['context_tokens']} tokens"
+        # Of a remote server's model neither file nor, often, quantization is known.
+        kind = model["quantization"] if model["sha256"] else model["engine"]
+        text += f"  {model['name']} {kind}, {model['context_tokens']} tokens"
     if local.get("detail") and local["state"] != "ready":
         text += f"  {local['detail']}"
     return text.rstrip()
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A duration in words, as exact as a person wants it."""
     seconds = max(0.0, seconds)
     if seconds < 120:
         return f"{seconds:.0f} s"
@@ -69,5 +89,5 @@ def _span(seconds: float) -> str:
 
 
 def _well(found: dict[str, Any]) -> bool:
-    upstreams = all(entry["state"] == "healthy" for entry in found["upstreams"].values())
-    return upstreams and found["local"]["state"] in ("ready", "off")
+    local = found["local"]["state"] in ("ready", "off")
+    return not found["unwell"] and local and found["storage"]["state"] != "failing"

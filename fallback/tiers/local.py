@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 import msgspec
 
 from fallback.core import provenance as told
-from fallback.core.answer import AnswerEvent, Finished, Started, StopReason, Usage
+from fallback.core.answer import AnswerEvent, Finished, Started, StopReason, ThinkingDelta, Usage
 from fallback.core.conversation import Conversation
-from fallback.core.errors import FallbackError
+from fallback.core.errors import CloudOnly, FallbackError
 from fallback.core.grammar import grammar_for
 from fallback.core.ports import (
     Engine,
@@ -25,10 +25,12 @@ from fallback.core.ports import (
     ModelIdentity,
     Piece,
 )
-from fallback.core.provenance import Provenance
+from fallback.core.provenance import Provenance, Segment
 from fallback.core.routing import Operation
+from fallback.core.splice import LeadingSpaces, continuation
 from fallback.core.tool_syntax import AnswerParser
-from fallback.dialects.base import AnswerContext, Dialect, StreamEncoder
+from fallback.core.unfit import unfit
+from fallback.dialects.base import AnswerContext, Dialect, Seam, StreamEncoder
 
 Send = Callable[[bytes], Awaitable[None]]
 
@@ -76,23 +78,35 @@ class StreamedAnswer:
         self._started = started
         self._events = events
         self._keepalive_s = keepalive_s
+        self._ahead: list[AnswerEvent] = []
         self.whole = False
+
+    async def prime(self) -> None:
+        """Wait for the first content, so that the answer is known to be one. Raises
+        `FallbackError`."""
+        async for event in self._events:
+            self._ahead.append(event)
+            if not isinstance(event, ThinkingDelta):
+                return
 
     async def deliver(self, send: Send) -> FallbackError | None:
         """Send all of it. The error, if the engine gave up: the client has been told by then."""
-        await send(self._encoder.encode(self._started))
         try:
+            for ready in (self._started, *self._ahead):
+                await self._pass_on(ready, send)
             async with aclosing(_or_silence(self._events, self._keepalive_s)) as events:
                 async for event in events:
-                    encode = self._encoder
-                    chunk = encode.keepalive() if event is None else encode.encode(event)
-                    if chunk:
-                        await send(chunk)
-                    self.whole = isinstance(event, Finished)
+                    await self._pass_on(event, send)
         except FallbackError as error:
             await send(self._encoder.error(error.message, code=error.code))
             return error
         return None
+
+    async def _pass_on(self, event: AnswerEvent | None, send: Send) -> None:
+        encode = self._encoder
+        if chunk := encode.keepalive() if event is None else encode.encode(event):
+            await send(chunk)
+        self.whole = isinstance(event, Finished)
 
     async def aclose(self) -> None:
         """Free what the engine still holds for this answer; safe to call again."""
@@ -111,12 +125,18 @@ class LocalTier:
         self._clock = clock
 
     async def answer(
-        self, operation: Operation, dialect: Dialect, body: bytes, provenance: Provenance
+        self,
+        operation: Operation,
+        dialect: Dialect,
+        body: bytes,
+        provenance: Provenance,
+        *,
+        priority: int = 0,
     ) -> LocalAnswer:
         """The answer to `body` (decoded, JSON). `provenance` is completed with what only the
-        engine knows. Raises `FallbackError`."""
+        engine knows; `priority`: higher first. Raises `FallbackError`."""
         if operation == "generate":
-            return await self._generate(dialect, body, provenance)
+            return await self._generate(dialect, body, provenance, priority)
         if operation == "hello":
             return WholeAnswer(provenance=provenance, body=b"{}")
         model = await self._engine.ready(self._limits.ready_timeout_s)
@@ -124,6 +144,51 @@ class LocalTier:
         if operation == "count_tokens":
             return await self._count(dialect, body, provenance)
         return self._models(operation, dialect, model, provenance)
+
+    async def go_on(
+        self,
+        dialect: Dialect,
+        body: bytes,
+        seam: Seam,
+        provenance: Provenance,
+        *,
+        priority: int = 0,
+    ) -> StreamedAnswer:
+        """The rest of a stream that broke off at `seam`; `body` asked for it. `provenance` is
+        completed like that of an answer, and with who said what. Its tier is whose stream broke
+        off, its reason why. Raises `FallbackError` where the engine cannot go on; nothing is
+        sent then."""
+        conversation, request = _decoded(dialect, body)
+        rest = continuation(conversation, seam.said, seam.output_tokens)
+        model = await self._engine.ready(self._limits.ready_timeout_s)
+        parser = _parser(conversation, provenance)
+        parser.resume(seam.said)
+        events = self._events(
+            GenerateRequest(
+                id=provenance.receipt,
+                conversation=rest.conversation,
+                max_tokens=self._limits.max_output_tokens,
+                prompt_budget_tokens=self._limits.max_prompt_tokens,
+                grammar=rest.grammar,
+                prefix=rest.prefix,
+                grammar_start=rest.grammar_start,
+                priority=priority,
+            ),
+            parser,
+            spaces=rest.spaces,
+            spent_tokens=seam.output_tokens,
+        )
+        started = await _first(events)
+        provenance = msgspec.structs.replace(
+            provenance,
+            requested_model=conversation.model,
+            model=model,
+            cuts=started.cuts,
+            tier="spliced",
+            segments=_segments(seam, provenance, model),
+        )
+        encoder = seam.encoder(self._context(provenance, model, request))
+        return self._streamed(provenance, encoder, started, events)
 
     async def _count(self, dialect: Dialect, body: bytes, provenance: Provenance) -> LocalAnswer:
         conversation, _ = dialect.decode(body)
@@ -143,43 +208,49 @@ class LocalTier:
             body = dialect.model_body(model.name, created_s, extra)
         return WholeAnswer(provenance=provenance, body=body)
 
-    async def _generate(self, dialect: Dialect, body: bytes, provenance: Provenance) -> LocalAnswer:
-        conversation, request = dialect.decode(body)
+    async def _generate(
+        self, dialect: Dialect, body: bytes, provenance: Provenance, priority: int
+    ) -> LocalAnswer:
+        conversation, request = _decoded(dialect, body)
         grammar = grammar_for(conversation)
         model = await self._engine.ready(self._limits.ready_timeout_s)
         events = self._events(
-            conversation,
             GenerateRequest(
                 id=provenance.receipt,
                 conversation=conversation,
                 max_tokens=self._limits.max_output_tokens,
                 prompt_budget_tokens=self._limits.max_prompt_tokens,
                 grammar=grammar,
+                priority=priority,
             ),
+            _parser(conversation, provenance),
         )
-        started = await anext(events)
-        assert isinstance(started, Started)
+        started = await _first(events)
         provenance = msgspec.structs.replace(
             provenance, requested_model=conversation.model, model=model, cuts=started.cuts
         )
         context = self._context(provenance, model, request)
         if conversation.stream:
-            return StreamedAnswer(
-                provenance,
-                dialect.stream_encoder(context),
-                started,
-                events,
-                keepalive_s=self._limits.keepalive_s,
-            )
+            return self._streamed(provenance, dialect.stream_encoder(context), started, events)
         async with aclosing(events):
             whole = [started, *[event async for event in events]]
         return WholeAnswer(provenance=provenance, body=dialect.encode_whole(context, whole))
+
+    def _streamed(
+        self,
+        provenance: Provenance,
+        encoder: StreamEncoder,
+        started: Started,
+        events: AsyncGenerator[AnswerEvent, None],
+    ) -> StreamedAnswer:
+        silence_s = self._limits.keepalive_s
+        return StreamedAnswer(provenance, encoder, started, events, keepalive_s=silence_s)
 
     def _context(
         self, provenance: Provenance, model: ModelIdentity, request: Mapping[str, Any]
     ) -> AnswerContext:
         return AnswerContext(
-            token=provenance.receipt.rpartition("_")[2],
+            token=_token(provenance),
             served_model=model.name,
             created_s=int(self._clock()),
             request=request,
@@ -187,31 +258,74 @@ class LocalTier:
         )
 
     async def _events(
-        self, conversation: Conversation, request: GenerateRequest
+        self,
+        request: GenerateRequest,
+        parser: AnswerParser,
+        *,
+        spaces: int = 0,
+        spent_tokens: int = 0,
     ) -> AsyncGenerator[AnswerEvent, None]:
-        token = request.id.rpartition("_")[2]
-        parser = AnswerParser(conversation, lambda index: f"call_{token}_{index}")
+        leading = LeadingSpaces(spaces)
         async with aclosing(self._engine.generate(request)) as generation:
             async for event in generation:
                 if isinstance(event, Piece):
-                    for parsed in parser.feed(event.text):
+                    for parsed in parser.feed(leading.feed(event.text)):
                         yield parsed
                 elif isinstance(event, GenerationStarted):
                     yield Started(input_tokens=event.input_tokens, cuts=event.cuts)
+                elif not isinstance(event, GenerationFinished):
+                    yield event
                 else:
                     rest, reason = parser.finish(event.reason)
                     for parsed in rest:
                         yield parsed
-                    yield _finished(event, reason)
+                    yield _finished(event, reason, spent_tokens)
 
 
-def _finished(event: GenerationFinished, reason: StopReason) -> Finished:
+def _decoded(dialect: Dialect, body: bytes) -> tuple[Conversation, Mapping[str, Any]]:
+    """What is asked for. Raises `BadRequest`, or `CloudOnly` if no small model may answer it."""
+    conversation, request = dialect.decode(body)
+    if (found := unfit("generate", conversation, request)) is not None:
+        raise CloudOnly(found.reason, should_retry=False)
+    return conversation, request
+
+
+def _parser(conversation: Conversation, provenance: Provenance) -> AnswerParser:
+    token = _token(provenance)
+    return AnswerParser(conversation, lambda index: f"call_{token}_{index}")
+
+
+def _token(provenance: Provenance) -> str:
+    return provenance.receipt.rpartition("_")[2]
+
+
+def _segments(seam: Seam, provenance: Provenance, model: ModelIdentity) -> tuple[Segment, Segment]:
+    began = Segment(
+        from_char=0,
+        tier=provenance.tier,
+        model=seam.model,
+        output_tokens=seam.output_tokens,
+        estimated=seam.estimated,
+    )
+    ended = Segment(
+        from_char=len(seam.said.text), tier="local", model=model.name, reason=provenance.reason
+    )
+    return began, ended
+
+
+async def _first(events: AsyncGenerator[AnswerEvent, None]) -> Started:
+    started = await anext(events)
+    assert isinstance(started, Started)
+    return started
+
+
+def _finished(event: GenerationFinished, reason: StopReason, spent_tokens: int) -> Finished:
     return Finished(
         reason=reason,
         stop_sequence=event.stop_sequence,
         usage=Usage(
             input_tokens=event.input_tokens,
-            output_tokens=event.output_tokens,
+            output_tokens=spent_tokens + event.output_tokens,
             cached_tokens=event.cached_tokens,
         ),
     )

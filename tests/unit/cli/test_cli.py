@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from fallback.cli import app
 from fallback.cli.env import Client, lines
 from fallback.cli.status import lines as status_lines
+from fallback.cli.status import reasons
 
 URL = "http://127.0.0.1:8484"
 STATUS: dict[str, Any] = {
@@ -23,11 +24,38 @@ STATUS: dict[str, Any] = {
         },
         "openai": {"state": "healthy", "base_url": "https://api.openai.com", "story": []},
     },
+    "unwell": [
+        {
+            "scope": "anthropic",
+            "kind": "upstream",
+            "state": "down",
+            "since": 1000.0,
+            "outage": "out-anthropic-1",
+            "story": [{"at": 1000.0, "text": "suspect -> down: upstream-529: Overloaded"}],
+            "why": ["anthropic is down.", "Four of four requests failed."],
+        },
+        {
+            "scope": "openai/gpt-5.5",
+            "kind": "model",
+            "state": "suspect",
+            "since": 1080.0,
+            "outage": None,
+            "story": [{"at": 1080.0, "text": "upstream-503"}],
+            "why": ["One request failed."],
+        },
+    ],
     "local": {
         "state": "ready",
         "detail": "",
-        "model": {"name": "smollm2", "quantization": "Q4_1", "context_tokens": 8192},
+        "model": {
+            "name": "smollm2",
+            "sha256": "0" * 64,
+            "quantization": "Q4_1",
+            "context_tokens": 8192,
+            "engine": "llama.cpp",
+        },
     },
+    "storage": {"state": "ok"},
 }
 
 
@@ -47,13 +75,29 @@ def test_an_unknown_client_is_told_the_known_ones() -> None:
     assert "claude-code" in result.output
 
 
-def test_status_says_it_in_three_lines() -> None:
-    """Each upstream with its state, since when and why, then the local tier."""
-    anthropic, openai, local = status_lines(STATUS, now=1090.0)
-    assert anthropic.startswith("anthropic  down")
+def test_status_says_it_in_a_few_lines() -> None:
+    """Each upstream with its state, since when and why; a sick model; then the local tier."""
+    anthropic, openai, model, local = status_lines(STATUS, now=1090.0)
+    assert model.split()[:2] == ["openai/gpt-5.5", "suspect"]
+    assert model.endswith("for 10 s: upstream-503")
+    assert anthropic.split()[:2] == ["anthropic", "down"]
     assert "for 90 s: suspect -> down: upstream-529: Overloaded [out-anthropic-1]" in anthropic
     assert openai.split() == ["openai", "healthy", "https://api.openai.com"]
     assert local.split()[:3] == ["local", "ready", "smollm2"]
+
+
+def test_status_explains_what_is_unwell() -> None:
+    """In plain words, scope by scope."""
+    assert reasons(STATUS) == [
+        "",
+        "anthropic:",
+        "  anthropic is down.",
+        "  Four of four requests failed.",
+        "",
+        "openai/gpt-5.5:",
+        "  One request failed.",
+    ]
+    assert reasons({"unwell": []}) == ["", "All is well; there is nothing to explain."]
 
 
 def test_status_says_why_the_local_tier_is_not_ready() -> None:
@@ -61,6 +105,25 @@ def test_status_says_why_the_local_tier_is_not_ready() -> None:
     local = {"state": "failed", "detail": "the model file is truncated", "model": None}
     printed = status_lines({**STATUS, "local": local}, now=0.0)
     assert "the model file is truncated" in printed[-1]
+
+
+def test_status_claims_no_file_of_a_remote_model() -> None:
+    """Of a model server it tells the make."""
+    model = {
+        **STATUS["local"]["model"],
+        "sha256": None,
+        "quantization": "unknown",
+        "engine": "remote vllm",
+    }
+    *_, local = status_lines({**STATUS, "local": {**STATUS["local"], "model": model}}, now=0.0)
+    assert local.endswith("smollm2 remote vllm, 8192 tokens")
+
+
+def test_status_says_that_outages_are_not_written() -> None:
+    """A disk that fails is one line more."""
+    storage = {"state": "failing", "waiting": 2, "error": "disk full"}
+    printed = status_lines({**STATUS, "storage": storage}, now=0.0)
+    assert printed[-1] == "outages cannot be written, 2 wait: disk full"
 
 
 def test_status_without_a_service_says_how_to_start_it() -> None:

@@ -26,11 +26,11 @@ def test_the_example_is_the_defaults() -> None:
     assert load(EXAMPLE, {}) == load(None, {})
     told = tomllib.loads(EXAMPLE.read_text())
     defaults = msgspec.to_builtins(Settings())
-    for section in ("server", "deadlines", "health", "log"):
+    for section in ("server", "deadlines", "client", "health", "hedging", "signals", "log"):
         assert told[section].keys() == defaults[section].keys()
     text = EXAMPLE.read_text()
     for key in [*defaults["local"], "api_key", "api_key_env", "proxy", "ca_file"]:
-        assert f"{key} = " in text
+        assert f"{key} = " in text or f"[local.{key}]" in text
 
 
 def test_later_sources_win() -> None:
@@ -98,7 +98,7 @@ def test_an_operators_key_comes_from_where_it_says() -> None:
         ({"FALLBACK_DEADLINES__STALL_S": "inf"}, ["deadlines.stall_s", "'inf'"]),
         ({"FALLBACK_DEADLINES__STALL_S": "nan"}, ["deadlines.stall_s", "'nan'"]),
         ({"FALLBACK_HEALTH__HALF_LIFE_S": "0"}, ["health.half_life_s", "'0'"]),
-        ({"FALLBACK_HEALTH__WINDOW_OUTCOMES": "5000"}, ["health.window_outcomes", "4096"]),
+        ({"FALLBACK_HEALTH__WINDOW_OUTCOMES": "5"}, ["health.window_outcomes", "half_life_s"]),
         (
             {"FALLBACK_UPSTREAMS__OPENAI__BASE_URL": "https://api.test:99999"},
             ["upstreams.openai.base_url", "Port out of range"],

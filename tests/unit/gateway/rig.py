@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from typing import Any
 
-from fallback.core.health import Board, Evidence, HealthSettings
+from fallback.core.client_policy import ClientMember
+from fallback.core.health import Board, Change, Evidence, HealthSettings, upstream_scope
+from fallback.core.hedging import HedgeSettings
+from fallback.core.latency import Baselines
 from fallback.core.policy import Deadlines
 from fallback.core.provenance import Headers
 from fallback.core.record import FinishedRequest
 from fallback.core.routing import Router
+from fallback.core.rules import Rule, Rules
 from fallback.dialects import DIALECTS
 from fallback.gateway import Gateway, GatewaySettings
+from fallback.handling.delivery import Delivery
+from fallback.handling.knowledge import Knowledge
+from fallback.handling.vigil import Vigil
 from fallback.local.mock import ScriptedEngine
+from fallback.tiers.alternate import Alternate, AlternateTier
 from fallback.tiers.cloud import CloudTier
 from fallback.tiers.local import LocalLimits, LocalTier
 from fallback.upstream.mock import Answerer, Script, ScriptedTransport
@@ -89,7 +97,8 @@ class Client:
 
 
 class Rig:
-    """A gateway in virtual time; `records` are what its observers heard."""
+    """A gateway in virtual time; `records` are what its observers heard. `notice` hears of the
+    changes of health, as a prober does. `alternates` stand in for both upstreams."""
 
     def __init__(
         self,
@@ -98,6 +107,9 @@ class Rig:
         *,
         local: bool = True,
         deadlines: Deadlines | None = None,
+        rules: Sequence[Rule] = (),
+        client_may: Sequence[ClientMember] = (),
+        alternates: Mapping[str, Alternate] | None = None,
     ) -> None:
         self.transport = ScriptedTransport(cloud)
         self.engine = engine or ScriptedEngine()
@@ -107,15 +119,37 @@ class Rig:
             name: UpstreamConfig(name=name, family=name, base_url=f"https://{name}.test")
             for name in ("anthropic", "openai")
         }
-        self.board = Board(upstreams, HealthSettings(), now=clock())
+        standing_in = alternates or {}
+        self.looks: list[str] = []
+        self.changes: list[Change] = []
+        self.notice: Callable[[Change], None] = lambda change: None
+        vigil = Vigil(self.looks.append, look_after_s=4.0)
+
+        def heard(change: Change) -> None:
+            self.changes.append(change)
+            vigil.changed(change)
+            self.notice(change)
+
+        names = [*upstreams, *standing_in]
+        self.board = Board(names, HealthSettings(), now=clock(), on_change=heard)
+        knowledge = Knowledge(self.board, Baselines(), HedgeSettings(), names, clock=clock)
+        tier = LocalTier(self.engine, LIMITS, clock=clock)
         counter = itertools.count()
         self._gateway = Gateway(
-            GatewaySettings(proxy="fallback", max_body_bytes=1 << 20, local=local),
+            GatewaySettings(
+                max_body_bytes=1 << 20,
+                local=local,
+                alternates=dict.fromkeys(upstreams, tuple(standing_in)),
+            ),
             Router({"anthropic": "anthropic", "openai": "openai"}),
+            Rules(rules, deadlines or Deadlines(), client_may),
+            knowledge,
+            vigil,
+            CloudTier(self.transport, upstreams, DIALECTS, clock=clock),
+            AlternateTier(self.transport, standing_in, DIALECTS, clock=clock),
+            tier,
+            Delivery(DIALECTS, knowledge, tier, proxy="fallback", max_body_bytes=1 << 20),
             DIALECTS,
-            self.board,
-            CloudTier(self.transport, upstreams, DIALECTS, deadlines or Deadlines(), clock=clock),
-            LocalTier(self.engine, LIMITS, clock=clock),
             clock=clock,
             token=lambda: f"{next(counter):020x}",
             observe=self.records.append,
@@ -125,8 +159,14 @@ class Rig:
         """As after an outage's first requests."""
         now = asyncio.get_running_loop().time()
         for _ in range(3):
-            evidence = Evidence(source="request", weight=3.0, summary="unreachable-refused")
-            self.board.record(upstream, evidence, now)
+            evidence = Evidence(
+                scope=upstream_scope(upstream),
+                source="request",
+                weight=3.0,
+                summary="unreachable-refused",
+                reason="unreachable-refused",
+            )
+            self.board.record(evidence, now)
 
     async def ask(self, client: Client) -> Client:
         await self._gateway.handle(client)

@@ -9,7 +9,7 @@ import pytest
 from rig import Client, Rig, body
 from virtual_time import run
 
-from fallback.core.health import State
+from fallback.core.health import State, upstream_scope
 from fallback.upstream.mock import Script, Wait
 
 JSON = ((b"content-type", b"application/json"),)
@@ -31,7 +31,7 @@ def test_a_large_client_error_is_still_the_clients(status: int) -> None:
     client, rig = run(story())
     assert (client.status, client.tier, client.got) == (status, "cloud", b"".join(said))
     assert client.finishes == 1
-    assert rig.board["anthropic"].view(0.0).score == 0.0
+    assert rig.board.view(upstream_scope("anthropic"), 0.0).score == 0.0
 
 
 def test_a_large_server_error_is_answered_here() -> None:
@@ -93,4 +93,4 @@ def test_a_slow_upload_is_not_the_upstreams_fault() -> None:
 
     client, rig = run(story())
     assert (client.status, client.got) == (413, b'{"error":{}}')
-    assert rig.board["openai"].state is State.HEALTHY
+    assert rig.board.state("openai") is State.HEALTHY

