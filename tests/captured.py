@@ -20,9 +20,20 @@ _DECODE: dict[str, Callable[[Mapping[str, Any]], Conversation]] = {
 
 def conversation(name: str) -> Conversation:
     """The conversation in the capture whose file name begins with `name`."""
-    (path,) = _FOLDER.glob(f"{name}-*.json")
-    found = _decoded(path)
+    found = _decoded(_path(name))
     assert found is not None
+    return found
+
+
+def headers(name: str) -> dict[bytes, bytes]:
+    """The headers of that request, names in lower case."""
+    pairs = json.loads(_path(name).read_bytes())["headers"]
+    return {key.lower().encode(): value.encode() for key, value in pairs}
+
+
+def body(name: str) -> dict[str, Any]:
+    """The body of that request, as JSON types."""
+    found: dict[str, Any] = json.loads(_path(name).read_bytes())["body"]
     return found
 
 
@@ -30,6 +41,11 @@ def conversations() -> dict[str, Conversation]:
     """All captured requests for an answer, by the names of their files."""
     decoded = {path.stem: _decoded(path) for path in sorted(_FOLDER.glob("*.json"))}
     return {name: found for name, found in decoded.items() if found is not None}
+
+
+def _path(name: str) -> Path:
+    (path,) = _FOLDER.glob(f"{name}-*.json")
+    return path
 
 
 def _decoded(path: Path) -> Conversation | None:

@@ -150,10 +150,15 @@ def test_compressed_answers(cloud: StandIn, service: Fallback, ask: asks.Ask, co
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
 @pytest.mark.parametrize("ask", asks.ASKS, ids=str)
 def test_compressed_streams(cloud: StandIn, service: Fallback, ask: asks.Ask, coding: str) -> None:
-    """A compressed stream reaches the client as the cloud compressed it."""
+    """A compressed stream reaches the client plain, event for event, so that it can be mended."""
     headers = (*asks.KEYS, ("accept-encoding", coding))
+    plain = raw_http.send(cloud.url, "POST", ask.path, asks.KEYS, ask.body(stream=True))
     with cloud.failing(faults.compressed(coding)):
-        _both(cloud, service, "POST", ask.path, headers, ask.body(stream=True))
+        through = raw_http.send(service.url, "POST", ask.path, headers, ask.body(stream=True))
+    assert through.whole
+    assert through.body == plain.body
+    assert through.header("content-encoding") is None
+    assert through.provenance["tier"] == "cloud"
 
 
 @pytest.mark.parametrize("ask", asks.ASKS, ids=str)

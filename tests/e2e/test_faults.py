@@ -49,6 +49,15 @@ def service(clouds: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="module")
+def alone(clouds: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fallback]:
+    """Without a local tier: nobody can go on with what breaks."""
+    log = tmp_path_factory.mktemp("alone") / "fallback.log"
+    off = {"LOCAL__MODE": "off"}
+    with running_fallback(clouds.url, log, **PATIENT, **_IMPATIENT, **off) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
 def hasty(clouds: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fallback]:
     log = tmp_path_factory.mktemp("hasty") / "fallback.log"
     with running_fallback(clouds.url, log, **PATIENT, **TERSE, **_IMPATIENT) as service:
@@ -187,39 +196,39 @@ def _assert_told_broken(answer: raw_http.RawAnswer, ask: asks.Ask, cloud: StandI
 @pytest.mark.parametrize("name", AFTER_CONTENT)
 @pytest.mark.parametrize("ask", asks.ASKS, ids=str)
 def test_stream_that_breaks_after_content_says_so(
-    cloud: StandIn, service: Fallback, ask: asks.Ask, name: str
+    cloud: StandIn, alone: Fallback, ask: asks.Ask, name: str
 ) -> None:
-    """After content, a break reaches the client as its dialect's error event."""
+    """After content, a break that nobody mends reaches the client as its dialect's error event."""
     with cloud.failing(AFTER_CONTENT[name], ask.path):
         body = ask.body(stream=True)
         answer = raw_http.send(
-            service.url, "POST", ask.path, asks.KEYS, body, once=b"stand", then=cloud.release
+            alone.url, "POST", ask.path, asks.KEYS, body, once=b"stand", then=cloud.release
         )
     _assert_told_broken(answer, ask, cloud)
 
 
 @pytest.mark.parametrize("ask", asks.ASKS, ids=str)
 def test_stream_that_stalls_after_content_says_so(
-    cloud: StandIn, hasty: Fallback, ask: asks.Ask
+    cloud: StandIn, alone: Fallback, ask: asks.Ask
 ) -> None:
     """A stall in mid-stream ends, after its deadline, in the dialect's error event."""
     cloud.script(faults.stall(3), ask.path)
-    answer = _post(hasty.url, ask, stream=True)
+    answer = _post(alone.url, ask, stream=True)
     assert cloud.await_request(ask.path).left.wait(PATIENCE_S)
     cloud.heal()
     _assert_told_broken(answer, ask, cloud)
 
 
 @pytest.mark.parametrize("name", ["cut", "reset", "clean-end", "half-event"])
-def test_sdks_raise_on_a_broken_stream(cloud: StandIn, service: Fallback, name: str) -> None:
+def test_sdks_raise_on_a_broken_stream(cloud: StandIn, alone: Fallback, name: str) -> None:
     """The official SDKs raise on the error event that we add; none takes it for complete."""
 
     def _drain(stream: Iterable[object]) -> None:
         for _ in stream:
             cloud.release()  # the first event comes with content or not at all
 
-    claude = anthropic.Anthropic(base_url=service.url, api_key="k", max_retries=0)
-    gpt = openai.OpenAI(base_url=service.url + "/v1", api_key="k", max_retries=0)
+    claude = anthropic.Anthropic(base_url=alone.url, api_key="k", max_retries=0)
+    gpt = openai.OpenAI(base_url=alone.url + "/v1", api_key="k", max_retries=0)
     cloud.script(AFTER_CONTENT[name])
     with claude, gpt:
         with pytest.raises(anthropic.APIError):
@@ -243,10 +252,10 @@ def test_missing_terminal_event_is_made_good(
     assert valid_answers.read(ask.path, streamed=True, body=answer.body).text
 
 
-def test_missing_response_is_told(cloud: StandIn, service: Fallback) -> None:
+def test_missing_response_is_told(cloud: StandIn, alone: Fallback) -> None:
     """`response.completed` carries the whole answer: a stream without it is a broken one."""
     with cloud.failing(faults.without_last_event):
-        answer = _post(service.url, asks.RESPONSES, stream=True)
+        answer = _post(alone.url, asks.RESPONSES, stream=True)
     _assert_told_broken(answer, asks.RESPONSES, cloud)
 
 

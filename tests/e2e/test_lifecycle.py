@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import anthropic
 import pytest
+import sdk_clients
 from anthropic.types import Message
 from standin import PATIENCE_S, StandIn, faults
 from standin.service import TERSE, Fallback, running_fallback
@@ -32,10 +32,6 @@ def clouds() -> Iterator[StandIn]:
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(1) as pool:
         yield pool
-
-
-def _client(service: Fallback) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=service.url, api_key="sk-ant-test", max_retries=0)
 
 
 def _runs(pid: int) -> bool:
@@ -62,7 +58,7 @@ def _refuses(url: str) -> bool:
 
 def _streamed(service: Fallback, once: threading.Event, until: threading.Event) -> Message:
     """A stream's message; `once` is set at its first text, then `until` is waited for."""
-    with _client(service).messages.stream(
+    with sdk_clients.claude(service.url).messages.stream(
         model="claude-x", max_tokens=20, messages=[{"role": "user", "content": "Tell a story."}]
     ) as stream:
         for _ in stream.text_stream:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anthropic
 import pytest
+import sdk_clients
 from anthropic.types import Message
 from standin.service import Fallback, ailing_fallback, running_fallback
 
@@ -17,14 +18,10 @@ _NO_CLOUD = "http://127.0.0.1:9"
 _ASK = "Write a long story about a lighthouse keeper, with as many details as you can."
 
 
-def _client(service: Fallback) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=service.url, api_key="sk-ant-test", max_retries=0)
-
-
 def _killed_in_mid_stream(service: Fallback) -> Message:
     """The answer of a stream whose worker is killed after its third piece of text."""
     worker = service.status()["local"]["pid"]
-    with _client(service).messages.stream(
+    with sdk_clients.claude(service.url).messages.stream(
         model="claude-x", max_tokens=120, messages=[{"role": "user", "content": _ASK}]
     ) as stream:
         for number, _ in enumerate(stream.text_stream):
@@ -67,7 +64,7 @@ def test_a_bad_model_file_leaves_the_proxy_alive(
         assert words in detail
         assert str(path) in detail
         with pytest.raises(anthropic.InternalServerError) as caught:
-            _client(service).messages.create(
+            sdk_clients.claude(service.url).messages.create(
                 model="claude-x", max_tokens=5, messages=[{"role": "user", "content": "hi"}]
             )
         assert caught.value.status_code == 503

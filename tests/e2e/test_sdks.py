@@ -12,7 +12,7 @@ import sdk_calls
 from standin import StandIn, free_port, standin_process
 from standin.service import EAGER, PATIENT, Fallback, running_fallback
 
-_SHORT = {"LOCAL__MAX_OUTPUT_TOKENS": "96", "LOCAL__MAX_PROMPT_TOKENS": "512"}
+_SHORT = {"LOCAL__MAX_OUTPUT_TOKENS": "256", "LOCAL__MAX_PROMPT_TOKENS": "512"}
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,14 @@ _COMMAND = Path(sys.executable).with_name("fallback")
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
 
 # Evidence never adds up to an outage: every request is tried at the cloud first.
-PATIENT = {
-    "HEALTH__SUSPECT_SCORE": "1e9",
-    "HEALTH__DOWN_SCORE": "1e9",
-    "HEALTH__WINDOW_OUTCOMES": "4000",
-}
+PATIENT = {"HEALTH__HALF_LIFE_S": "1e-9", "HEALTH__FALSE_DOWN_DAYS": "36500"}
 # Probes follow each other quickly, so that a test of a recovery is short.
-EAGER = {"HEALTH__PROBE_FIRST_S": "0.2", "HEALTH__PROBE_CAP_S": "0.5"}
+EAGER = {
+    "HEALTH__PROBE_FIRST_S": "0.2",
+    "HEALTH__PROBE_CAP_S": "0.5",
+    "HEALTH__CANARY_FIRST_S": "0.2",
+    "HEALTH__HOLD_FIRST_S": "0.2",
+}
 # Short answers to short prompts: the tests are about their shape.
 TERSE = {"LOCAL__MAX_OUTPUT_TOKENS": "24", "LOCAL__MAX_PROMPT_TOKENS": "256"}
 
@@ -85,6 +86,7 @@ def ailing_fallback(cloud_url: str, log: Path, **overrides: str) -> Iterator[Fal
     settings = {
         "UPSTREAMS__ANTHROPIC__BASE_URL": cloud_url,
         "UPSTREAMS__OPENAI__BASE_URL": cloud_url,
+        "STORAGE__PATH": str(log.with_suffix(".db")),
         **overrides,
     }
     env = {name: os.environ[name] for name in _KEPT if name in os.environ}
