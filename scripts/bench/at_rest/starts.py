@@ -67,6 +67,7 @@ def service(
         "FALLBACK_UPSTREAMS__OPENAI__BASE_URL": upstream,
         "FALLBACK_UPSTREAMS__ANTHROPIC__BASE_URL": refusing,
         "FALLBACK_LOCAL__MODELS_DIR": str(models),
+        "FALLBACK_STORAGE__PATH": str(cache / "fallback.db"),
         "XDG_CACHE_HOME": str(cache),
     }
     program = ROOT / ".venv" / "bin" / "fallback"

@@ -96,6 +96,7 @@ class Fallback:
                 FALLBACK_UPSTREAMS__OPENAI__BASE_URL=setup.upstream,
                 FALLBACK_UPSTREAMS__OPENAI__CA_FILE=str(setup.ca_file),
                 FALLBACK_LOCAL__MODE="off",
+                FALLBACK_STORAGE__PATH=str(setup.directory / "fallback.db"),
             ),
         )
 

@@ -1,0 +1,1 @@
+"""A seeded simulation of outages: no sockets, no clock, the same core that serves."""
