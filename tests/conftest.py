@@ -5,8 +5,10 @@ The command-line clients of `tests/clients` are large downloads: they run only w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import closing
 import pytest
 from hypothesis import settings
 
@@ -38,3 +40,9 @@ def model_path() -> Path:
     if not _MODEL.exists():
         pytest.fail(f"the model {_MODEL} is not there; run `scripts/serve` once to fetch it")
     return _MODEL
+
+
+@pytest.fixture(autouse=True)
+def _closed_in_the_end() -> Iterator[None]:
+    yield
+    closing.now()
