@@ -22,7 +22,8 @@ class ModelIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """Which model answers, precisely enough for an audit.
 
     `sha256` is the file's; None where the model is a remote server's, whose file nobody here
-    has seen. Then `quantization` is what the server says, or "unknown".
+    has seen. Then `quantization` is what the server says, or "unknown". `requantized_from` is
+    set where this machine made the file out of a coarser or slower one, once: that one's.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ModelIdentity(msgspec.Struct, frozen=True, kw_only=True):
     quantization: str
     context_tokens: int
     engine: str
+    requantized_from: str | None = None
 
 
 class Grammar(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,24 +49,36 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     `prefix` is the beginning of the answer that the client already has, as the model would have
     written it: the engine goes on after it, and the grammar counts it as written from the
     character `grammar_start` on. `max_tokens` is the operator's clamp; the client's own is in
-    the conversation. `priority`: higher first.
+    the conversation. `priority`: higher first. `client` is whom fair shares are between.
+
+    The prompt is fitted to what the context holds, to `prompt_budget_tokens` where the operator
+    set one, and to what can be read within `first_token_s` seconds, if that is set.
     """
 
     id: str
     conversation: Conversation
     max_tokens: int
-    prompt_budget_tokens: int
+    prompt_budget_tokens: int | None = None
+    first_token_s: float | None = None
     grammar: Grammar | None = None
     prefix: str = ""
     grammar_start: int = 0
     priority: int = 0
+    client: str = ""
+
+    def prompt_room(self, room_tokens: int) -> int:
+        """What the prompt may take of `room_tokens` under the operator's clamp."""
+        budget = self.prompt_budget_tokens
+        return room_tokens if budget is None else min(room_tokens, budget)
 
 
 class GenerationStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
-    """The request was accepted and fitted; sent before the prefill."""
+    """The request was accepted and fitted; sent before the prefill. Of its tokens
+    `cached_tokens` need not be computed again."""
 
     input_tokens: int
     cuts: tuple[Cut, ...] = ()
+    cached_tokens: int = 0
 
 
 class Piece(msgspec.Struct, frozen=True, tag="piece"):
@@ -97,7 +111,8 @@ EngineEvent: TypeAlias = (
 
 
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """`detail` is a sentence for a person; `model` is set once a model is loaded."""
+    """`detail` is a sentence for a person; `model` is set once a model is loaded. `tool_format`
+    names the one of `core.tool_formats` that this model's template has."""
 
     state: Literal["starting", "ready", "failed", "off"]
     detail: str = ""
@@ -107,6 +122,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     load_s: float | None = None
     active: int = 0
     queued: int = 0
+    tool_format: str = "general"
 
 
 class Engine(Protocol):

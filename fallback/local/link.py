@@ -98,13 +98,31 @@ class WorkerLink:
             await self._send(wire.Generate(id, request))
             while not ended:
                 reply = await self._next(replies)
-                assert not isinstance(reply, wire.Counted)
+                assert not isinstance(reply, wire.Counted | wire.Warmed)
                 ended = isinstance(reply, wire.Finished | wire.Error)
                 yield reply
         finally:
             del self._calls[id]
             if not ended:
                 self._post(wire.Cancel(id))
+
+    async def warm(self, dialect: str, body: bytes) -> wire.Warmed:
+        """Have the beginning of this request ready; cancelling ends it at once. Raises as
+        `generate` does, and `EngineError` where it cannot be."""
+        id, replies = self._open_call()
+        ended = False
+        try:
+            await self._send(wire.Warm(id=id, dialect=dialect, body=body))
+            reply = await self._next(replies)
+            ended = True
+        finally:
+            del self._calls[id]
+            if not ended:
+                self._post(wire.Cancel(id))
+        if isinstance(reply, wire.Warmed):
+            return reply
+        assert isinstance(reply, wire.Error)
+        raise EngineError(reply.message)
 
     async def count(self, conversation: Conversation) -> int:
         """Tokens of the conversation. Raises as `generate` does, and `EngineError`."""

@@ -8,6 +8,7 @@ Rules of this file:
 - For each `Generate`: `Started`, any number of `Piece`, `Finished`; or `Error`, at any point,
   which ends it. After a `Cancel` the parent listens no more: nothing need be said.
 - For each `Count`: `Counted` or `Error`. For each `Ping`: `Pong`.
+- For each `Warm`: `Warmed` or `Error`; a `Cancel` ends it like a `Generate`.
 """
 
 from __future__ import annotations
@@ -46,6 +47,17 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
     request: GenerateRequest
 
 
+class Warm(msgspec.Struct, frozen=True, kw_only=True, tag="warm"):
+    """Have the beginning of what this request would need ready, when nobody else wants anything.
+
+    `body` is the client's request in `dialect`, as it passed to the cloud: nobody has parsed it.
+    """
+
+    id: int
+    dialect: str
+    body: bytes
+
+
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     """Nobody wants the answer `id` any more."""
 
@@ -68,6 +80,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
     model: ModelIdentity
     load_s: float
+    tool_format: str = "general"
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -83,6 +96,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
     id: int
     input_tokens: int
     cuts: tuple[Cut, ...] = ()
+    cached_tokens: int = 0
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True, tag="piece"):
@@ -101,16 +115,29 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
     input_tokens: int
     output_tokens: int
     stop_sequence: str | None = None
+    cached_tokens: int = 0
     prefill_s: float = 0.0
     decode_s: float = 0.0
 
 
 class Error(msgspec.Struct, frozen=True, kw_only=True, tag="error"):
-    """The request `id` cannot be answered; `kind` says whose fault it is."""
+    """The request `id` cannot be answered; `kind` says whose fault it is. `retry_after_s` is
+    when an engine that is `busy` expects to be free again."""
 
     id: int
     kind: ErrorKind
     message: str
+    retry_after_s: float | None = None
+
+
+class Warmed(msgspec.Struct, frozen=True, kw_only=True, tag="warmed"):
+    """The beginning of the request `id` is ready: of its `input_tokens`, `cached_tokens` were
+    already, and `prefilled_tokens` were computed now."""
+
+    id: int
+    input_tokens: int
+    cached_tokens: int
+    prefilled_tokens: int
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True, tag="counted"):
@@ -126,12 +153,16 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True, tag="pong"):
     progress: int
     active: int
     queued: int
+    expected_wait_s: float = 0.0
+    prefill_tokens_per_s: float = 0.0
+    decode_tokens_per_s: float = 0.0
+    cache_bytes: int = 0
 
 
-ToWorker: TypeAlias = Start | Generate | Cancel | Count | Ping
+ToWorker: TypeAlias = Start | Generate | Warm | Cancel | Count | Ping
 GenerateReply: TypeAlias = Started | Piece | Finished | Error
-Reply: TypeAlias = GenerateReply | Counted
-ToParent: TypeAlias = Ready | Failed | Started | Piece | Finished | Error | Counted | Pong
+Reply: TypeAlias = GenerateReply | Counted | Warmed
+ToParent: TypeAlias = Ready | Failed | Started | Piece | Finished | Error | Counted | Warmed | Pong
 
 M = TypeVar("M", ToWorker, ToParent)
 

@@ -51,7 +51,7 @@ def ask(
     room = max(1, context_tokens - len(request.prefix.encode()) // _BYTES_PER_TOKEN)
     # The answer keeps a part of the context, however much the prompt would take.
     reserve = min(wanted, max(1, room // 4))
-    budget = int(min(request.prompt_budget_tokens, room - reserve) * share)
+    budget = int(request.prompt_room(room - reserve) * share)
     fitted = fit(conversation, budget, estimated_tokens)
     tokens = estimated_tokens(fitted.conversation)
     limit = max(1, min(wanted, room - tokens))

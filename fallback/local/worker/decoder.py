@@ -13,7 +13,8 @@ from fallback.local import wire
 from fallback.local.worker.channel import Channel
 from fallback.local.worker.desk import Arrival, Desk
 from fallback.local.worker.intake import error_reply
-from fallback.local.worker.llama import Llama, Model
+from fallback.local.worker.llama.context import Llama
+from fallback.local.worker.llama.model import Model
 from fallback.local.worker.prepared import Prepared
 from fallback.local.worker.scheduler import Event, Grew, Plan, Scheduler
 from fallback.local.worker.transcript import Transcript

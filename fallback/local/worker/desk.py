@@ -14,7 +14,7 @@ from typing import TypeAlias
 from fallback.local import wire
 from fallback.local.worker.prepared import Prepared
 
-Errand: TypeAlias = wire.Generate | wire.Count
+Errand: TypeAlias = wire.Generate | wire.Warm | wire.Count
 Arrival: TypeAlias = Prepared | wire.Cancel
 
 

@@ -13,7 +13,7 @@ from fallback.local import wire
 from fallback.local.worker.channel import Channel
 from fallback.local.worker.constraint import Constraint
 from fallback.local.worker.desk import Desk, Errand
-from fallback.local.worker.llama import Model
+from fallback.local.worker.llama.model import Model
 from fallback.local.worker.prepared import Prepared
 from fallback.local.worker.sampling import settings_for
 from fallback.local.worker.template import ChatTemplate
@@ -79,6 +79,8 @@ class Intake:
                 tokens = self.count(errand.conversation)
                 channel.send(wire.Counted(id=errand.id, tokens=tokens))
                 desk.forget(errand.id)
+            elif isinstance(errand, wire.Warm):
+                raise EngineError("nothing is kept warm yet")
             else:
                 desk.arrivals.put(self.prepare(errand.id, errand.request))
         except Exception as error:  # noqa: BLE001 - one bad request must not end the worker
@@ -88,7 +90,7 @@ class Intake:
     def _fit(self, request: GenerateRequest, wanted: int, room: int) -> Fitted:
         # The answer keeps a part of the context, however much the prompt would take.
         reserve = min(wanted, max(1, room // 4))
-        budget = min(request.prompt_budget_tokens, room - reserve)
+        budget = request.prompt_room(room - reserve)
         return fit(request.conversation, budget, self.count)
 
     def _tokens(self, conversation: Conversation, *, begun: bool = False) -> list[int]:

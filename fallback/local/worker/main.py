@@ -24,7 +24,8 @@ from fallback.local.worker.modelfile import ModelFileError, verify
 from fallback.local.worker.scheduler import Scheduler
 
 if TYPE_CHECKING:
-    from fallback.local.worker.llama import Llama, Model
+    from fallback.local.worker.llama.context import Llama
+    from fallback.local.worker.llama.model import Model
 
 _BAD_PROTOCOL = 76
 # Requests between the reader and the scheduler; the scheduler's own queue comes after them.
@@ -58,7 +59,8 @@ def _load(settings: WorkerSettings) -> tuple[Model, Llama]:
     cache_dir = Path(settings.cache_dir) if settings.cache_dir else None
     sha256 = verify(path, settings.model_sha256, cache_dir)
     # Only a verified file is worth the 0.3 s of these imports, and a bad one is told at once.
-    from fallback.local.worker.llama import Llama, Model
+    from fallback.local.worker.llama.context import Llama
+    from fallback.local.worker.llama.model import Model
 
     model = Model(path, sha256=sha256)
     return model, Llama(model, settings)

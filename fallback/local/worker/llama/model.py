@@ -1,0 +1,160 @@
+"""Weights, vocabulary and metadata of a GGUF file. May be used from any thread."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import llama_cpp
+import llguidance
+import numpy as np
+from llguidance.llamacpp import lltokenizer_from_vocab
+
+from fallback.core.errors import EngineError
+from fallback.core.ports import Grammar, ModelIdentity
+from fallback.local.settings import WorkerSettings
+from fallback.local.worker.constraint import Constraint
+from fallback.local.worker.llama.log import log
+from fallback.local.worker.modelfile import ModelFileError
+
+_PIECE_BYTES = 128
+
+
+class Model:
+    """Weights, vocabulary and metadata of one GGUF file."""
+
+    def __init__(self, path: Path, *, sha256: str) -> None:
+        """Map the file. Raises `ModelFileError` if llama.cpp refuses it or it cannot chat."""
+        log.install()
+        self.path = path
+        self.sha256 = sha256
+        parameters = llama_cpp.llama_model_default_params()
+        self.pointer = llama_cpp.llama_model_load_from_file(bytes(path), parameters)
+        if not self.pointer:
+            raise ModelFileError(
+                f"llama.cpp cannot load the model file {path}: {log.last_error()};"
+                f" run `fallback models verify`, then `fallback models pull`"
+            )
+        self._vocab = llama_cpp.llama_model_get_vocab(self.pointer)
+        self.vocabulary_size: int = llama_cpp.llama_vocab_n_tokens(self._vocab)
+        self.train_context_tokens: int = llama_cpp.llama_model_n_ctx_train(self.pointer)
+        self.end_tokens = tuple(t for t in range(self.vocabulary_size) if self._ends_turn(t))
+        self._grammar_lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Model {self.path.name} vocabulary={self.vocabulary_size}>"
+
+    @property
+    def chat_template(self) -> str:
+        """The model's own template (Jinja). Raises `ModelFileError` if it brings none."""
+        template = llama_cpp.llama_model_chat_template(self.pointer, None)
+        if not template:
+            raise ModelFileError(
+                f"the model file {self.path} has no chat template: it is no chat model;"
+                f" choose another in `fallback models list`"
+            )
+        return str(template, "utf-8")
+
+    @property
+    def bos(self) -> str:
+        """The text of the token that begins a sequence; empty if there is none."""
+        return self._special_text(llama_cpp.llama_vocab_bos(self._vocab))
+
+    @property
+    def eos(self) -> str:
+        """The text of the token that ends a sequence; empty if there is none."""
+        return self._special_text(llama_cpp.llama_vocab_eos(self._vocab))
+
+    @property
+    def control_texts(self) -> tuple[str, ...]:
+        """The texts of the tokens that steer the model, such as the end of a turn."""
+        return tuple(
+            self._piece(token, special=True).decode(errors="replace")
+            for token in range(self.vocabulary_size)
+            if llama_cpp.llama_vocab_is_control(self._vocab, token)
+        )
+
+    def identity(self, settings: WorkerSettings, context_tokens: int) -> ModelIdentity:
+        """Who answers, for the provenance."""
+        return ModelIdentity(
+            name=settings.model_name,
+            sha256=self.sha256,
+            quantization=settings.quantization or self._quantization(),
+            context_tokens=context_tokens,
+            engine=f"llama.cpp (llama-cpp-python {llama_cpp.__version__})",
+        )
+
+    def tokenize_prompt(self, rendered: str) -> list[int]:
+        """Tokens of a rendered template: its special tokens count as such, and a beginning is
+        added where the model wants one and the template gave none."""
+        add_special = not (self.bos and rendered.startswith(self.bos))
+        return self._tokenize(rendered, add_special=add_special, parse_special=True)
+
+    def tokenize_text(self, text: str) -> list[int]:
+        """Tokens of plain text; what looks like a special token stays text."""
+        return self._tokenize(text, add_special=False, parse_special=False)
+
+    def text_bytes(self, tokens: Iterable[int]) -> bytes:
+        """The UTF-8 of tokens; special tokens have none, and a character may be cut at an end."""
+        return b"".join(self._piece(token, special=False) for token in tokens)
+
+    def closing_tokens(self) -> list[int]:
+        """The tokens that only close a JSON string, object or array."""
+        texts = (bytes(text) for n in (1, 2, 3) for text in itertools.product(b'"]}', repeat=n))
+        closings = (self.tokenize_text(text.decode()) for text in texts)
+        return [tokens[0] for tokens in closings if len(tokens) == 1]
+
+    def constrain(self, grammar: Grammar) -> Constraint:
+        """Begin a grammar. Raises `BadRequest` if it cannot be compiled."""
+        return Constraint(self.prepare_grammars(), grammar)
+
+    def prepare_grammars(self) -> llguidance.LLTokenizer:
+        """llguidance's view of the vocabulary, made once (0.5 s for 49k tokens)."""
+        with self._grammar_lock:
+            return self._grammar_tokenizer
+
+    @functools.cached_property
+    def _grammar_tokenizer(self) -> llguidance.LLTokenizer:
+        return lltokenizer_from_vocab(self._vocab, eos_token=list(self.end_tokens))
+
+    def _ends_turn(self, token: int) -> bool:
+        return bool(llama_cpp.llama_vocab_is_eog(self._vocab, token))
+
+    def _special_text(self, token: int) -> str:
+        return "" if token < 0 else self._piece(token, special=True).decode(errors="replace")
+
+    def _quantization(self) -> str:
+        names = {
+            value: name.removeprefix("LLAMA_FTYPE_").removeprefix("MOSTLY_")
+            for name, value in vars(llama_cpp).items()
+            if name.startswith("LLAMA_FTYPE_")
+        }
+        return names.get(int(self._metadata("general.file_type") or -1), "unknown")
+
+    def _metadata(self, key: str) -> str:
+        buffer = ctypes.create_string_buffer(256)
+        length = llama_cpp.llama_model_meta_val_str(self.pointer, key.encode(), buffer, len(buffer))
+        return buffer.value.decode(errors="replace") if length >= 0 else ""
+
+    def _tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        data = text.encode()
+        # No token is shorter than a byte; the rest is for what the model adds at both ends.
+        tokens = np.empty(len(data) + 8, dtype=np.int32)
+        pointer = tokens.ctypes.data_as(ctypes.POINTER(llama_cpp.llama_token))
+        count = llama_cpp.llama_tokenize(
+            self._vocab, data, len(data), pointer, len(tokens), add_special, parse_special
+        )
+        if count < 0:
+            raise EngineError(f"llama.cpp cannot tokenize a text of {len(data)} bytes")
+        return [int(token) for token in tokens[:count]]
+
+    def _piece(self, token: int, *, special: bool, size: int = _PIECE_BYTES) -> bytes:
+        buffer = ctypes.create_string_buffer(size)
+        length = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, size, 0, special)
+        if length < 0:
+            return self._piece(token, special=special, size=-length)
+        return buffer.raw[:length]

@@ -1,0 +1,79 @@
+"""Choosing a token out of logits with llama.cpp's own samplers."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable
+from typing import Any
+
+import llama_cpp
+import numpy as np
+import numpy.typing as npt
+
+from fallback.local.worker.sampling import PENALTY_TOKENS, SamplerSettings
+
+_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+_RANDOM_SEED = 0xFFFFFFFF
+
+
+class Candidates:
+    """The vocabulary with its logits, as the samplers take it. Shape (vocabulary size,)."""
+
+    def __init__(self, size: int) -> None:
+        self._ids = np.arange(size, dtype=np.int32)
+        self._logits: npt.NDArray[np.float32] = np.zeros(size, dtype=np.float32)
+        self._array = np.zeros(size, dtype=_CANDIDATE)
+        self._native: Any = llama_cpp.llama_token_data_array()
+
+    def load(self, logits: Any) -> None:
+        """Take the logits llama.cpp holds (a pointer, valid until the next step)."""
+        self._logits = np.ctypeslib.as_array(logits, shape=self._ids.shape)
+        self.reload()
+
+    def reload(self) -> None:
+        """Back to the logits as loaded: the samplers sort and cut in place."""
+        self._array["id"] = self._ids
+        self._array["logit"] = self._logits
+
+    def bias(self, tokens: npt.NDArray[np.intp], logits: float) -> None:
+        if logits:
+            self._array["logit"][tokens] += logits
+
+    def keep(self, mask: npt.NDArray[np.bool_]) -> None:
+        self._array["logit"][~mask[: len(self._ids)]] = -np.inf
+
+    def draw(self, chain: Any) -> int:
+        """Sample one token; the chain does not yet count it as said."""
+        native = self._native
+        native.data = self._array.ctypes.data_as(ctypes.POINTER(llama_cpp.llama_token_data))
+        native.size = len(self._array)
+        native.selected = -1
+        native.sorted = False
+        llama_cpp.llama_sampler_apply(chain, ctypes.byref(native))
+        return int(native.data[native.selected].id)
+
+
+def sampler_chain(settings: SamplerSettings, vocabulary_size: int) -> Any:
+    chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
+    for sampler in _samplers(settings, vocabulary_size):
+        llama_cpp.llama_sampler_chain_add(chain, sampler)
+    return chain
+
+
+def _samplers(settings: SamplerSettings, vocabulary_size: int) -> Iterable[Any]:
+    yield llama_cpp.llama_sampler_init_penalties(
+        vocabulary_size,
+        PENALTY_TOKENS,
+        settings.repeat_penalty,
+        settings.frequency_penalty,
+        settings.presence_penalty,
+    )
+    if settings.temperature == 0:
+        yield llama_cpp.llama_sampler_init_greedy()
+        return
+    yield llama_cpp.llama_sampler_init_top_k(settings.top_k)
+    yield llama_cpp.llama_sampler_init_top_p(settings.top_p, 1)
+    yield llama_cpp.llama_sampler_init_min_p(settings.min_p, 1)
+    yield llama_cpp.llama_sampler_init_temp(settings.temperature)
+    seed = _RANDOM_SEED if settings.seed is None else settings.seed
+    yield llama_cpp.llama_sampler_init_dist(seed)
