@@ -53,8 +53,6 @@ from fallback.upstream.transport import Transport, TransportError, UpstreamConfi
 from fallback.web.app import AsgiApp, WebApp
 
 _LOOK_AFTER_S = 4.0
-# As much as the context of the server holds, which it says itself.
-_UNLIMITED = 2**31
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
@@ -307,7 +305,7 @@ def _limits(local: Local) -> LocalLimits:
     remote = local.remote if local.mode == "remote" else None
     return LocalLimits(
         max_output_tokens=remote.max_output_tokens if remote else local.max_output_tokens,
-        max_prompt_tokens=_UNLIMITED if remote else local.max_prompt_tokens,
+        max_prompt_tokens=None if remote else local.max_prompt_tokens,
         ready_timeout_s=local.ready_timeout_s,
         keepalive_s=local.keepalive_s,
     )

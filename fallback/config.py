@@ -57,7 +57,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Local(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The model on this machine, or on a server of yours (`mode = "remote"`, which heeds
     `remote` and the two times alone). `model` is an id of the catalog or the path of a GGUF
-    file; `sha256` pins a file of your own. `threads = 0` takes the physical cores."""
+    file; `sha256` pins a file of your own. `threads = 0` takes the physical cores. Without
+    `max_prompt_tokens` the context and `deadlines.local_first_content_s` bound a prompt."""
 
     mode: Literal["on", "off", "remote"] = "on"
     model: str = "smollm2-135m-instruct"
@@ -67,7 +68,7 @@ class Local(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     slots: Positive = 4
     threads: Annotated[int, Meta(ge=0)] = 0
     max_output_tokens: Positive = 1024
-    max_prompt_tokens: Positive = 2048
+    max_prompt_tokens: Positive | None = None
     ready_timeout_s: Seconds = 20.0
     keepalive_s: Seconds = 5.0
     remote: Remote | None = None

@@ -233,7 +233,7 @@ class Gateway:
                 self._dialects[story.route.dialect],
                 self._delivery.plain_body(story),
                 story.origin("local"),
-                priority=story.treatment.rank,
+                story.terms,
             )
             if racing and isinstance(result, StreamedAnswer):
                 await result.prime()

@@ -42,6 +42,7 @@ _MEMBERS = {
     "whole": _Member("deadlines", "whole_s", Seconds, _SECONDS),
     "stall": _Member("deadlines", "stall_s", Seconds, _SECONDS),
     "progress": _Member("deadlines", "progress_s", Seconds, _SECONDS),
+    "local-first-content": _Member("deadlines", "local_first_content_s", Seconds, _SECONDS),
     "hedge": _Member("hedge", "hedge", bool | Seconds, f"?0, ?1, or {_SECONDS}"),
     "priority": _Member("priority", "priority", Priority, "an integer from -100 to 100"),
     "critical": _Member("critical", "critical", bool, "?0 or ?1"),

@@ -28,7 +28,8 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     not cut short for nothing; `alone_s` ends it in any case. `stall_s` is the longest silence
     inside an answer, `progress_s` the longest time without progress in one: pings end a silence,
     but are no progress. `canary_s` is how long a recovering upstream has to answer before
-    another tier's answer, made beside it, is sent.
+    another tier's answer, made beside it, is sent. `local_first_content_s` is how soon the local
+    model should begin to answer: what it would have to read for longer is cut to that.
     """
 
     connect_s: Seconds = 3.0
@@ -38,6 +39,7 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     stall_s: Seconds = 45.0
     progress_s: Seconds = 120.0
     canary_s: Seconds = 4.0
+    local_first_content_s: Seconds = 10.0
     alone_s: Seconds = 600.0
 
     def within(self, patience_s: float | None) -> Deadlines:
@@ -61,6 +63,7 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             whole_s=min(self.whole_s, half_s),
             stall_s=min(self.stall_s, half_s),
             canary_s=min(self.canary_s, half_s),
+            local_first_content_s=min(self.local_first_content_s, half_s),
         )
 
 

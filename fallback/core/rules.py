@@ -59,6 +59,7 @@ class SomeDeadlines(
     stall_s: Seconds | None = None
     progress_s: Seconds | None = None
     canary_s: Seconds | None = None
+    local_first_content_s: Seconds | None = None
     alone_s: Seconds | None = None
 
 

@@ -178,7 +178,7 @@ class Delivery:
                 self.plain_body(story),
                 seam,
                 story.origin(answer.tier, upstream=answer.case.upstream),
-                priority=story.treatment.rank,
+                story.terms,
             )
         except FallbackError as error:
             return f"the local tier cannot go on: {error.message.rstrip('.')}"

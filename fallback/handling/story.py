@@ -16,7 +16,7 @@ from fallback.core.provenance import Attempt, Headers, Provenance
 from fallback.core.record import FinishedRequest
 from fallback.core.routing import Route
 from fallback.dialects.peek import Peek
-from fallback.tiers.local import StreamedAnswer, WholeAnswer
+from fallback.tiers.local import StreamedAnswer, Terms, WholeAnswer
 from fallback.upstream.attempt import Whole
 from fallback.upstream.live import Live
 
@@ -137,6 +137,15 @@ class Story:
         if self.admission.kind == "canary":
             return "recovering"
         return self.plan.skipped or "policy"
+
+    @property
+    def terms(self) -> Terms:
+        """How the local tier is to be had for it."""
+        return Terms(
+            priority=self.treatment.rank,
+            client=self.case.credential,
+            first_token_s=self.deadlines.local_first_content_s,
+        )
 
     def tried(self, upstream: str, outcome: Outcome) -> None:
         self.attempts = (*self.attempts, Attempt(upstream=upstream, outcome=outcome))

@@ -45,9 +45,21 @@ class LocalLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Token clamps of the operator's, and how long to wait for a model that is loading."""
 
     max_output_tokens: int
-    max_prompt_tokens: int
+    max_prompt_tokens: int | None
     ready_timeout_s: float
     keepalive_s: float
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """How one request is to be had from the engine. `priority`: higher first. `client` is whom
+    fair shares are between. The first content is wanted within `first_token_s`."""
+
+    priority: int = 0
+    client: str = ""
+    first_token_s: float | None = None
+
+
+_ANY = Terms()
 
 
 class WholeAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,13 +142,12 @@ class LocalTier:
         dialect: Dialect,
         body: bytes,
         provenance: Provenance,
-        *,
-        priority: int = 0,
+        terms: Terms = _ANY,
     ) -> LocalAnswer:
         """The answer to `body` (decoded, JSON). `provenance` is completed with what only the
-        engine knows; `priority`: higher first. Raises `FallbackError`."""
+        engine knows. Raises `FallbackError`."""
         if operation == "generate":
-            return await self._generate(dialect, body, provenance, priority)
+            return await self._generate(dialect, body, provenance, terms)
         if operation == "hello":
             return WholeAnswer(provenance=provenance, body=b"{}")
         model = await self._engine.ready(self._limits.ready_timeout_s)
@@ -151,8 +162,7 @@ class LocalTier:
         body: bytes,
         seam: Seam,
         provenance: Provenance,
-        *,
-        priority: int = 0,
+        terms: Terms = _ANY,
     ) -> StreamedAnswer:
         """The rest of a stream that broke off at `seam`; `body` asked for it. `provenance` is
         completed like that of an answer, and with who said what. Its tier is whose stream broke
@@ -164,15 +174,11 @@ class LocalTier:
         parser = _parser(conversation, provenance)
         parser.resume(seam.said)
         events = self._events(
-            GenerateRequest(
-                id=provenance.receipt,
-                conversation=rest.conversation,
-                max_tokens=self._limits.max_output_tokens,
-                prompt_budget_tokens=self._limits.max_prompt_tokens,
+            msgspec.structs.replace(
+                self._ask(rest.conversation, provenance, terms),
                 grammar=rest.grammar,
                 prefix=rest.prefix,
                 grammar_start=rest.grammar_start,
-                priority=priority,
             ),
             parser,
             spaces=rest.spaces,
@@ -209,21 +215,14 @@ class LocalTier:
         return WholeAnswer(provenance=provenance, body=body)
 
     async def _generate(
-        self, dialect: Dialect, body: bytes, provenance: Provenance, priority: int
+        self, dialect: Dialect, body: bytes, provenance: Provenance, terms: Terms
     ) -> LocalAnswer:
         conversation, request = _decoded(dialect, body)
         grammar = grammar_for(conversation)
         model = await self._engine.ready(self._limits.ready_timeout_s)
+        ask = self._ask(conversation, provenance, terms)
         events = self._events(
-            GenerateRequest(
-                id=provenance.receipt,
-                conversation=conversation,
-                max_tokens=self._limits.max_output_tokens,
-                prompt_budget_tokens=self._limits.max_prompt_tokens,
-                grammar=grammar,
-                priority=priority,
-            ),
-            _parser(conversation, provenance),
+            msgspec.structs.replace(ask, grammar=grammar), _parser(conversation, provenance)
         )
         started = await _first(events)
         provenance = msgspec.structs.replace(
@@ -235,6 +234,19 @@ class LocalTier:
         async with aclosing(events):
             whole = [started, *[event async for event in events]]
         return WholeAnswer(provenance=provenance, body=dialect.encode_whole(context, whole))
+
+    def _ask(
+        self, conversation: Conversation, provenance: Provenance, terms: Terms
+    ) -> GenerateRequest:
+        return GenerateRequest(
+            id=provenance.receipt,
+            conversation=conversation,
+            max_tokens=self._limits.max_output_tokens,
+            prompt_budget_tokens=self._limits.max_prompt_tokens,
+            first_token_s=terms.first_token_s,
+            priority=terms.priority,
+            client=terms.client,
+        )
 
     def _streamed(
         self,

@@ -95,7 +95,8 @@ def test_what_the_operator_does_not_allow_is_refused() -> None:
     """Member by member, all deadlines together."""
     told = refused(b"priority=3", ("tiers", "deadlines"))
     assert "'priority' is not allowed here" in told
-    assert "Allowed: tiers, connect, first-byte, first-content, whole, stall, progress." in told
+    deadlines = "connect, first-byte, first-content, whole, stall, progress, local-first-content"
+    assert f"Allowed: tiers, {deadlines}." in told
     assert "client.may is empty" in refused(b"hedge", ())
 
 

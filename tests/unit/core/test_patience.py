@@ -65,7 +65,12 @@ def test_an_impatient_client_gets_its_answer_begun_in_time() -> None:
     """Of 10 s, 5 are left for the next tier to begin in, wherever the cloud falls silent."""
     found = Deadlines().within(10.0)
     assert found == Deadlines(
-        first_byte_s=5.0, first_content_s=5.0, whole_s=5.0, stall_s=5.0, canary_s=4.0
+        first_byte_s=5.0,
+        first_content_s=5.0,
+        whole_s=5.0,
+        stall_s=5.0,
+        canary_s=4.0,
+        local_first_content_s=5.0,
     )
 
 
