@@ -106,23 +106,35 @@ class WorkerLink:
             if not ended:
                 self._post(wire.Cancel(id))
 
-    async def warm(self, dialect: str, body: bytes) -> wire.Warmed:
+    async def warm(
+        self, dialect: str, body: bytes, *, max_tokens: int, prompt_budget_tokens: int | None
+    ) -> wire.Warmed | wire.Error:
         """Have the beginning of this request ready; cancelling ends it at once. Raises as
-        `generate` does, and `EngineError` where it cannot be."""
+        `generate` does."""
         id, replies = self._open_call()
         ended = False
         try:
-            await self._send(wire.Warm(id=id, dialect=dialect, body=body))
+            await self._send(
+                wire.Warm(
+                    id=id,
+                    dialect=dialect,
+                    body=body,
+                    max_tokens=max_tokens,
+                    prompt_budget_tokens=prompt_budget_tokens,
+                )
+            )
             reply = await self._next(replies)
             ended = True
         finally:
             del self._calls[id]
             if not ended:
                 self._post(wire.Cancel(id))
-        if isinstance(reply, wire.Warmed):
-            return reply
-        assert isinstance(reply, wire.Error)
-        raise EngineError(reply.message)
+        assert isinstance(reply, wire.Warmed | wire.Error)
+        return reply
+
+    def pace(self, cpu: float) -> None:
+        """What share of the machine warming may take from now on."""
+        self._post(wire.Pace(cpu))
 
     async def count(self, conversation: Conversation) -> int:
         """Tokens of the conversation. Raises as `generate` does, and `EngineError`."""

@@ -8,7 +8,8 @@ Rules of this file:
 - For each `Generate`: `Started`, any number of `Piece`, `Finished`; or `Error`, at any point,
   which ends it. After a `Cancel` the parent listens no more: nothing need be said.
 - For each `Count`: `Counted` or `Error`. For each `Ping`: `Pong`.
-- For each `Warm`: `Warmed` or `Error`; a `Cancel` ends it like a `Generate`.
+- For each `Warm`: `Warmed` or `Error`; a `Cancel` ends it like a `Generate`. `Pace` says how much
+  of the machine that may take, from now on; nothing is answered.
 """
 
 from __future__ import annotations
@@ -51,11 +52,20 @@ class Warm(msgspec.Struct, frozen=True, kw_only=True, tag="warm"):
     """Have the beginning of what this request would need ready, when nobody else wants anything.
 
     `body` is the client's request in `dialect`, as it passed to the cloud: nobody has parsed it.
+    The clamps are those of a `GenerateRequest`: with others it would be fitted otherwise.
     """
 
     id: int
     dialect: str
     body: bytes
+    max_tokens: int
+    prompt_budget_tokens: int | None = None
+
+
+class Pace(msgspec.Struct, frozen=True, tag="pace"):
+    """`cpu`: the share of this machine's processors that warming may take, 0 (none) to 1."""
+
+    cpu: float
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -132,12 +142,13 @@ class Error(msgspec.Struct, frozen=True, kw_only=True, tag="error"):
 
 class Warmed(msgspec.Struct, frozen=True, kw_only=True, tag="warmed"):
     """The beginning of the request `id` is ready: of its `input_tokens`, `cached_tokens` were
-    already, and `prefilled_tokens` were computed now."""
+    already, and `prefilled_tokens` were computed now. All of it takes `kv_bytes`."""
 
     id: int
     input_tokens: int
     cached_tokens: int
     prefilled_tokens: int
+    kv_bytes: int = 0
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True, tag="counted"):
@@ -159,7 +170,7 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True, tag="pong"):
     cache_bytes: int = 0
 
 
-ToWorker: TypeAlias = Start | Generate | Warm | Cancel | Count | Ping
+ToWorker: TypeAlias = Start | Generate | Warm | Pace | Cancel | Count | Ping
 GenerateReply: TypeAlias = Started | Piece | Finished | Error
 Reply: TypeAlias = GenerateReply | Counted | Warmed
 ToParent: TypeAlias = Ready | Failed | Started | Piece | Finished | Error | Counted | Warmed | Pong

@@ -18,6 +18,7 @@ from fallback.local.worker.llama.model import Model
 from fallback.local.worker.prepared import Prepared
 from fallback.local.worker.scheduler import Event, Grew, Plan, Scheduler
 from fallback.local.worker.transcript import Transcript
+from fallback.local.worker.warming import Warming
 
 
 class _Answer:
@@ -41,6 +42,7 @@ class Decoder:
         model: Model,
         llama: Llama,
         scheduler: Scheduler,
+        warming: Warming,
         clock: Callable[[], float],
     ) -> None:
         self._desk = desk
@@ -48,6 +50,7 @@ class Decoder:
         self._model = model
         self._llama = llama
         self._scheduler = scheduler
+        self._warming = warming
         self._clock = clock
         self._answers: dict[int, _Answer] = {}
 
@@ -78,6 +81,8 @@ class Decoder:
     def _take(self, arrival: Arrival) -> None:
         if isinstance(arrival, wire.Cancel):
             self._drop(arrival.id)
+        elif isinstance(arrival, wire.Pace):
+            self._warming.pace(arrival.cpu)
         elif self._desk.wants(arrival.id):
             self._begin(arrival)
 

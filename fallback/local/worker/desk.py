@@ -15,7 +15,7 @@ from fallback.local import wire
 from fallback.local.worker.prepared import Prepared
 
 Errand: TypeAlias = wire.Generate | wire.Warm | wire.Count
-Arrival: TypeAlias = Prepared | wire.Cancel
+Arrival: TypeAlias = Prepared | wire.Cancel | wire.Pace
 
 
 class Desk:

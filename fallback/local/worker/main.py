@@ -19,9 +19,11 @@ from fallback.core.errors import EngineError
 from fallback.local import wire
 from fallback.local.settings import WorkerSettings
 from fallback.local.worker.channel import Channel
+from fallback.local.worker.cpu import physical_cores
 from fallback.local.worker.desk import Desk
 from fallback.local.worker.modelfile import ModelFileError, verify
 from fallback.local.worker.scheduler import Scheduler
+from fallback.local.worker.warming import Warming
 
 if TYPE_CHECKING:
     from fallback.local.worker.llama.context import Llama
@@ -90,7 +92,9 @@ def _serve(
     identity = model.identity(settings, context_tokens)
     channel.send(wire.Ready(model=identity, load_s=time.monotonic() - began))
     _start_thread("grammars", model.prepare_grammars)
-    Decoder(desk, channel, model, llama, scheduler, time.monotonic).run()
+    cores = physical_cores()
+    warming = Warming(cores=cores, threads=settings.threads or cores)
+    Decoder(desk, channel, model, llama, scheduler, warming, time.monotonic).run()
 
 
 def _read(messages: Iterator[wire.ToWorker], desk: Desk, channel: Channel) -> None:
@@ -109,6 +113,8 @@ def _hear(message: wire.ToWorker, desk: Desk, channel: Channel) -> None:
         channel.send(desk.pong())
     elif isinstance(message, wire.Cancel):
         desk.cancel(message)
+    elif isinstance(message, wire.Pace):
+        desk.arrivals.put(message)
     elif isinstance(message, wire.Start):
         raise wire.ProtocolError("a second Start")
     elif not desk.take(message):
