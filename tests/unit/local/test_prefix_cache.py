@@ -1,0 +1,244 @@
+"""The prefix cache against a naive executor that keeps every token in lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from fallback.local.worker.lease import Copy, Keep, Lease, Restore, Save
+from fallback.local.worker.prefix_cache import PrefixCache
+from fallback.local.worker.token_trie import unpack
+
+Tokens = tuple[int, ...]
+BYTES_PER_TOKEN = 10
+LONGEST = 12
+
+
+def naive_common(one: Tokens, other: Tokens) -> int:
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+class NaiveExecutor:
+    """A context of lists, which carries leases out as `lease.py` tells."""
+
+    def __init__(self, cache: PrefixCache, slots: int) -> None:
+        self.cache = cache
+        self.kv: list[Tokens] = [()] * slots
+        self.ram: dict[str, Tokens] = {}
+        self.disk: dict[str, Tokens] = {}
+
+    def save(self, saves: Iterable[Save]) -> None:
+        for save in saves:
+            state = self.kv[save.slot]
+            assert len(state) == save.tokens
+            self.ram[save.key] = state
+            for key in self.cache.saved(save.key, len(state) * BYTES_PER_TOKEN):
+                del self.ram[key]
+
+    def attach(self, id: int, tokens: Tokens, lease: Lease, *, cuttable: bool) -> None:
+        self.save(lease.saves)
+        for slot in lease.wipes:
+            self.kv[slot] = ()
+        held = self._bring(lease)
+        assert cuttable or len(held) == lease.reused
+        self.kv[lease.slot] = held[: lease.reused]
+        assert self.kv[lease.slot] == tokens[: lease.reused]
+
+    def _bring(self, lease: Lease) -> Tokens:
+        source = lease.source
+        if isinstance(source, Keep):
+            return self.kv[lease.slot]
+        if isinstance(source, Copy):
+            assert source.slot != lease.slot
+            return self.kv[source.slot]
+        if isinstance(source, Restore):
+            state = self.ram[source.key] if source.key in self.ram else self.disk[source.key]
+            assert len(state) == source.tokens
+            return state
+        return ()
+
+    def everything(self) -> list[Tokens]:
+        return [*self.kv, *self.ram.values(), *self.disk.values()]
+
+
+sequences = st.lists(st.integers(0, 1), min_size=1, max_size=LONGEST).map(tuple)
+
+
+class CacheMachine(RuleBasedStateMachine):
+    """Sequences start, grow, end, fail; states are saved, spilled, lost."""
+
+    @initialize(
+        slots=st.integers(1, 4),
+        budget=st.sampled_from([0, 120, 200, 500]),
+        min_tokens=st.integers(1, 3),
+        unified=st.booleans(),
+        cuttable=st.booleans(),
+    )
+    def make(self, slots: int, budget: int, min_tokens: int, unified: bool, cuttable: bool) -> None:
+        self.slots, self.budget, self.min_tokens, self.cuttable = (
+            slots,
+            budget,
+            min_tokens,
+            cuttable,
+        )
+        self.cells = 2 * LONGEST if unified else None
+        self.cache = PrefixCache(
+            slots=slots,
+            budget_bytes=budget,
+            min_tokens=min_tokens,
+            cells=self.cells,
+            cuttable=cuttable,
+        )
+        self.executor = NaiveExecutor(self.cache, slots)
+        self.running: dict[int, tuple[int, Tokens, int]] = {}
+        self.ids = 0
+        self.now = 0.0
+
+    @precondition(lambda self: len(self.running) < self.slots)
+    @rule(tokens=sequences, room=st.integers(0, 4), fails=st.booleans())
+    def start(self, tokens: Tokens, room: int, fails: bool) -> None:
+        reserved = min(LONGEST, len(tokens) + room)
+        if self.cells and sum(r for _, _, r in self.running.values()) + reserved > self.cells:
+            return
+        expected = self.cache.match(tokens)
+        held_before = self.executor.everything()
+        lease = self._acquire(tokens, reserved)
+        assert lease.slot not in {slot for slot, _, _ in self.running.values()}
+        assert (lease.reused == 0) == (lease.source is None)
+        assert lease.reused < len(tokens)
+        assert lease.reused == expected or isinstance(lease.source, Restore | None)
+        self._nothing_is_lost(lease, held_before)
+        self.executor.attach(self.ids, tokens, lease, cuttable=self.cuttable)
+        self.running[self.ids] = (lease.slot, tokens, reserved)
+        if fails:
+            self.executor.kv[lease.slot] = ()
+            self._forget(self.cache.failed(self.ids))
+
+    def _acquire(self, tokens: Tokens, reserved: int) -> Lease:
+        self.ids += 1
+        self.now += 1
+        return self.cache.acquire(self.ids, tokens, self.now, reserved)
+
+    def _nothing_is_lost(self, lease: Lease, held_before: list[Tokens]) -> None:
+        """What the lease displaces is held elsewhere, saved, or worth too little."""
+        if self.budget == 0:
+            return
+        saved = [self.executor.kv[save.slot] for save in lease.saves]
+        displaced = {lease.slot, *lease.wipes}
+        kept = held_before[len(self.executor.kv) :] + saved
+        kept += [kv for slot, kv in enumerate(self.executor.kv) if slot not in displaced]
+        for slot in displaced:
+            resident = self.executor.kv[slot]
+            whole = [resident in kept] if not self.cuttable else []
+            parts = [naive_common(resident, each) for each in kept] if self.cuttable else []
+            if slot == lease.slot and isinstance(lease.source, Keep) and self.cuttable:
+                parts.append(lease.reused)
+            held = max([len(resident) if any(whole) else 0, *parts])
+            assert len(resident) - held < self.min_tokens
+
+    def _forget(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self.executor.ram.pop(key, None)
+            self.executor.disk.pop(key, None)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def grow(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(sorted(self.running)))
+        slot, tokens, reserved = self.running[id]
+        known = (*tokens, *data.draw(st.lists(st.integers(0, 1), max_size=reserved - len(tokens))))
+        held = len(self.executor.kv[slot])
+        computed = data.draw(st.integers(held, max(held, len(known))))
+        if computed > held:
+            self.executor.kv[slot] = self.executor.kv[slot] + known[held:computed]
+        self.cache.grown(id, computed)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), wiped=st.booleans())
+    def end(self, data: st.DataObject, wiped: bool) -> None:
+        id = data.draw(st.sampled_from(sorted(self.running)))
+        slot, _, _ = self.running.pop(id)
+        self.now += 1
+        if wiped:
+            self.executor.kv[slot] = ()
+        self.cache.release(id, self.executor.kv[slot], self.now)
+
+    @rule()
+    def back_up(self) -> None:
+        kept = dict(self.executor.ram)
+        save = self.cache.backup()
+        if save is not None:
+            self.executor.save([save])
+            gone = {s for key, s in kept.items() if key not in self.executor.ram}
+            still = self.executor.everything()
+            assert all(any(naive_common(s, each) == len(s) for each in still) for s in gone)
+
+    @rule(data=st.data())
+    def spill(self, data: st.DataObject) -> None:
+        spill = self.cache.spillable()
+        if spill is None:
+            return
+        self.executor.disk[spill.key] = self.executor.ram[spill.key]
+        assert unpack(spill.tokens) == self.executor.ram[spill.key]
+        dropped = data.draw(st.sets(st.sampled_from(sorted(self.executor.disk)), max_size=2))
+        for key in dropped:
+            del self.executor.disk[key]
+        for key in self.cache.spilled(spill, dropped):
+            del self.executor.disk[key]
+
+    @precondition(lambda self: self.executor.ram or self.executor.disk)
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted({*self.executor.ram, *self.executor.disk})))
+        self._forget([key])
+        self.cache.lost(key)
+
+    @precondition(lambda self: not self.running)
+    @rule()
+    def make_the_context_anew(self) -> None:
+        self.executor.save(self.cache.clear_slots())
+        self.executor.kv = [()] * self.slots
+
+    @invariant()
+    def keeps_its_budgets(self) -> None:
+        if not hasattr(self, "cache"):
+            return
+        taken = sum(len(state) * BYTES_PER_TOKEN for state in self.executor.ram.values())
+        assert self.cache.state_bytes == taken <= self.budget
+        assert self.cache.resident_tokens == sum(map(len, self.executor.kv))
+        if self.cells is not None:
+            reserved = {slot: r for slot, _, r in self.running.values()}
+            lengths = [max(len(kv), reserved.get(n, 0)) for n, kv in enumerate(self.executor.kv)]
+            assert sum(lengths) <= self.cells
+
+    @invariant()
+    def matches_the_longest_beginning(self) -> None:
+        if not hasattr(self, "cache"):
+            return
+        for tokens in [(0,) * LONGEST, (0, 1) * 6, (1,) * LONGEST, *self.executor.everything()]:
+            assert self.cache.match((*tokens, 0)) == self._naive_match((*tokens, 0))
+
+    def _naive_match(self, tokens: Tokens) -> int:
+        best = 0
+        for held in [
+            *self._beginnings(),
+            *self.executor.ram.values(),
+            *self.executor.disk.values(),
+        ]:
+            shared = min(naive_common(held, tokens), len(tokens) - 1)
+            best = max(best, shared if self.cuttable or shared == len(held) else 0)
+        return best if best >= self.min_tokens else 0
+
+    def _beginnings(self) -> Iterator[Tokens]:
+        """What the slots hold; what a running sequence has said counts when it has ended."""
+        prompts = {slot: tokens for slot, tokens, _ in self.running.values()}
+        for slot, held in enumerate(self.executor.kv):
+            prompt = prompts.get(slot, held)
+            if self.cuttable or len(held) <= len(prompt):
+                yield held[: len(prompt)]
+
+
+TestCacheMachine = CacheMachine.TestCase
