@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 
 from fallback.core.conversation import Conversation
-from fallback.core.errors import BadRequest, EngineBusy, EngineError, FallbackError
+from fallback.core.errors import (
+    BadRequest,
+    EngineBusy,
+    EngineError,
+    EngineNotReady,
+    FallbackError,
+)
 from fallback.core.ports import EngineEvent, EngineStatus, GenerateRequest, ModelIdentity
 from fallback.local import wire
 from fallback.local.link import WorkerLost
@@ -32,6 +38,7 @@ class LocalEngine:
         on_change: Callable[[EngineStatus], None] = lambda status: None,
     ) -> None:
         self._settings = settings
+        self._generating = 0
         self._supervisor = Supervisor(
             settings,
             environment=environment,
@@ -69,20 +76,61 @@ class LocalEngine:
         `EngineError` when workers keep dying of it, `BadRequest` for an unusable grammar.
         """
         resume = Resume(request)
-        while True:
-            link = await self._supervisor.link(self._settings.ready_timeout_s)
-            try:
-                async with aclosing(link.generate(resume.request())) as replies:
-                    async for reply in replies:
-                        if isinstance(reply, wire.Error):
-                            raise _error(reply)
-                        if (event := resume.take(reply)) is not None:
-                            yield event
-                return
-            except WorkerLost as lost:
-                if (end := resume.lose(str(lost))) is not None:
-                    yield end
+        with self._at_work():
+            while True:
+                link = await self._supervisor.link(self._settings.ready_timeout_s)
+                try:
+                    async with aclosing(link.generate(resume.request())) as replies:
+                        async for reply in replies:
+                            if isinstance(reply, wire.Error):
+                                raise _error(reply)
+                            if (event := resume.take(reply)) is not None:
+                                yield event
                     return
+                except WorkerLost as lost:
+                    if (end := resume.lose(str(lost))) is not None:
+                        yield end
+                        return
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        self._generating += 1
+        try:
+            yield
+        finally:
+            self._generating -= 1
+
+    @property
+    def generating(self) -> bool:
+        """Whether anybody waits for an answer."""
+        return self._generating > 0
+
+    async def warm(
+        self, dialect: str, body: bytes, *, max_tokens: int, prompt_budget_tokens: int | None
+    ) -> wire.Warmed:
+        """Have the beginning of what this request would need ready; others go first.
+
+        `max_tokens` and `prompt_budget_tokens` as of the request itself. Cancelling ends it at
+        once; what was computed stays. Raises `EngineNotReady` where a worker is missing or was
+        lost over it, another `FallbackError` for a request that cannot be warmed.
+        """
+        link = await self._supervisor.link(self._settings.ready_timeout_s)
+        try:
+            reply = await link.warm(
+                dialect,
+                body,
+                max_tokens=max_tokens,
+                prompt_budget_tokens=prompt_budget_tokens,
+            )
+        except WorkerLost as lost:
+            raise EngineNotReady(f"the local engine was lost: {lost}") from lost
+        if isinstance(reply, wire.Error):
+            raise _error(reply)
+        return reply
+
+    async def pace(self, cpu: float) -> None:
+        """The share of all cores that warming may take from now on. Raises `EngineNotReady`."""
+        (await self._supervisor.link(self._settings.ready_timeout_s)).pace(cpu)
 
     async def count(self, conversation: Conversation) -> int:
         """Tokens of the whole conversation. Raises `EngineNotReady`, `EngineError`."""
