@@ -1,0 +1,73 @@
+"""Which tokens make up the next step. Pure.
+
+While a prompt is read, what has lower priority pauses. Then decoding sequences come first,
+prompts after them in order of urgency, within a budget that is smaller while anyone decodes:
+the larger a step, the longer all in it wait for their next token. Standby takes the smaller
+steps as well, since whoever comes meanwhile waits for the step's end. Guessed tokens get, in
+equal parts, what is left of the budget.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+from fallback.local.worker.queueing import Sequence
+from fallback.local.worker.steps import Plan
+
+
+def next_step(
+    running: Iterable[Sequence], *, batch_tokens: int, mixed_batch_tokens: int, max_drafts: int
+) -> Plan:
+    """At most `batch_tokens` tokens, guessed ones included; each decoding sequence gets at most
+    `max_drafts` of those."""
+    decoding, prefilling = _taking_part(running)
+    mixed = bool(decoding) or any(s.job.standby for s in prefilling)
+    budget = mixed_batch_tokens if mixed else batch_tokens
+    takes = list(_takes([*decoding, *prefilling], budget))
+    if decoding:
+        left = budget - sum(tokens for _, tokens in takes)
+        max_drafts = min(max_drafts, left // len(decoding))
+    return Plan(tuple(s.chunk(tokens, _drafts(s, tokens, max_drafts)) for s, tokens in takes))
+
+
+def _taking_part(running: Iterable[Sequence]) -> tuple[list[Sequence], list[Sequence]]:
+    decoding, prefilling = [], []
+    level = -math.inf
+    for sequence in running:
+        if sequence.sampled:
+            decoding.append(sequence)
+        else:
+            prefilling.append(sequence)
+            level = max(level, sequence.level)
+    if prefilling:
+        decoding = [s for s in decoding if s.level >= level]
+        prefilling = sorted((s for s in prefilling if s.level >= level), key=_urgency)
+    # Long forced runs go after the single tokens, so that each decoding sequence has one.
+    decoding.sort(key=_shortness)
+    return decoding, prefilling
+
+
+def _urgency(sequence: Sequence) -> tuple[float, float, int]:
+    return sequence.urgency
+
+
+def _shortness(sequence: Sequence) -> tuple[int, int]:
+    return (sequence.pending, sequence.arrival)
+
+
+def _takes(sequences: Iterable[Sequence], budget: int) -> Iterator[tuple[Sequence, int]]:
+    for sequence in sequences:
+        tokens = min(sequence.pending, budget)
+        if tokens == 0:
+            return
+        budget -= tokens
+        yield sequence, tokens
+
+
+def _drafts(sequence: Sequence, tokens: int, limit: int) -> int:
+    """Only behind what is sampled; and a right guess is output, which has its limit: with one
+    token chosen besides, the sequence stays within the context reserved for it."""
+    if not sequence.sampled or tokens < sequence.pending:
+        return 0
+    return max(0, min(limit, sequence.left - 1))

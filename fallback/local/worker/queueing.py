@@ -1,0 +1,175 @@
+"""Who goes before whom. Pure.
+
+- Higher priority first; standby jobs after all others.
+- Between clients of the same priority: who holds the fewest slots, then who is due first
+  (`fair_queue.py`). Of one client: in order of arrival.
+- A due time never changes, so a sequence that was preempted is again where it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final, TypeAlias
+
+from fallback.local.worker.steps import Chunk, Job, Sampled, State
+
+Group: TypeAlias = tuple[float, str]
+Rank: TypeAlias = tuple[float, int, float, int]
+
+# An equal may be displaced after so long at the earliest: to keep and to restore a long
+# sequence takes some 0.2 s, which should remain a small part of the time.
+_TURN_S: Final = 2.0
+
+
+class Sequence:
+    """One job's counts: the tokens known (prompt and output), and how many are computed.
+
+    `starts` is its place in fair queueing's time, `cost_s` what it is expected to cost, and
+    `served_s` what it has cost so far.
+    """
+
+    __slots__ = (
+        "added_at",
+        "admitted_at",
+        "arrival",
+        "computed",
+        "cost_s",
+        "job",
+        "known",
+        "level",
+        "output",
+        "running",
+        "sampled",
+        "served_s",
+        "starts",
+    )
+
+    def __init__(self, job: Job, *, arrival: int, now: float, starts: float) -> None:
+        self.job = job
+        self.arrival = arrival
+        self.added_at = self.admitted_at = now
+        self.starts = starts
+        self.cost_s = 0.0
+        self.level: float = -math.inf if job.standby else job.priority
+        self.known = job.prompt_tokens
+        self.output = job.output_tokens
+        self.computed = 0
+        self.served_s = 0.0
+        self.running = False
+        self.sampled = False
+
+    def __repr__(self) -> str:
+        return f"<Sequence {self.job.id} {self.state} computed={self.computed}/{self.known}>"
+
+    @property
+    def state(self) -> State:
+        if not self.running:
+            return "waiting"
+        return "decoding" if self.sampled else "prefilling"
+
+    @property
+    def group(self) -> Group:
+        """Whom it shares with in equal parts, and whose part it takes."""
+        return (self.level, self.job.client)
+
+    @property
+    def pending(self) -> int:
+        """Tokens known and not computed."""
+        return self.known - self.computed
+
+    @property
+    def left(self) -> int:
+        """Tokens of output that it may still have."""
+        return self.job.max_output_tokens - self.output
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is any output: then it is never given up for being late."""
+        return self.output > 0
+
+    @property
+    def due(self) -> float:
+        """When it would be done if all clients were served at once."""
+        return self.starts + self.cost_s
+
+    @property
+    def urgency(self) -> tuple[float, float, int]:
+        """Sorts what runs: whose prompt is read first."""
+        return (-self.level, self.due, self.arrival)
+
+    def rank(self, held: Counter[Group]) -> Rank:
+        """Sorts what waits; `held` counts the slots of each group."""
+        return (-self.level, held[self.group], self.due, self.arrival)
+
+    def admit(self, now: float) -> None:
+        """It has a slot now; until told otherwise nothing lies there."""
+        self.running = True
+        self.sampled = False
+        self.admitted_at = now
+        self.computed = 0
+
+    def take(self, sampled: Sampled) -> None:
+        """Its output grew; what was guessed right is computed already."""
+        self.sampled = True
+        self.known += len(sampled.tokens)
+        self.output += len(sampled.tokens)
+        self.computed += sampled.computed
+
+    def chunk(self, tokens: int, drafts: int) -> Chunk:
+        """The next tokens to compute. What only keeps warm is not sampled."""
+        stop = self.computed + tokens
+        return Chunk(
+            id=self.job.id,
+            start=self.computed,
+            stop=stop,
+            sample=stop == self.known and not self.job.standby,
+            drafts=drafts,
+        )
+
+
+def slots_held(running: Iterable[Sequence]) -> Counter[Group]:
+    """How many slots each group has."""
+    return Counter(sequence.group for sequence in running)
+
+
+def least(waiting: Iterable[Sequence], count: int) -> list[Sequence]:
+    """Up to `count` to make room in the line: nothing that has begun, and only what is of lower
+    priority than others in it."""
+    line = list(waiting)
+    level = max((s.level for s in line), default=-math.inf)
+    lower = [s for s in line if s.level < level and not s.begun]
+    return sorted(lower, key=lambda s: (s.level, -s.arrival))[: max(0, count)]
+
+
+def victims(
+    candidate: Sequence, running: Iterable[Sequence], *, slots: int, tokens: int, now: float
+) -> list[Sequence] | None:
+    """Who must go so that the candidate has a slot and its context, of which `slots` and
+    `tokens` are free: nobody, the most expendable of those it may displace, or None if that
+    is not enough.
+
+    It may displace what has lower priority, and what is of a client of the same priority that
+    holds at least two slots more than its own, after a while.
+    """
+    chosen: list[Sequence] = []
+    rest = list(running)
+    held = slots_held(rest)
+    while slots < 1 or tokens < candidate.job.reserved_tokens:
+        open_to = [s for s in rest if _may_displace(candidate, s, held, now)]
+        if not open_to:
+            return None
+        victim = max(open_to, key=lambda s: (-s.level, held[s.group], s.arrival))
+        rest.remove(victim)
+        chosen.append(victim)
+        held[victim.group] -= 1
+        slots += 1
+        tokens += victim.job.reserved_tokens
+    return chosen
+
+
+def _may_displace(candidate: Sequence, other: Sequence, held: Counter[Group], now: float) -> bool:
+    if other.level != candidate.level:
+        return other.level < candidate.level
+    return held[other.group] >= held[candidate.group] + 2 and now >= other.admitted_at + _TURN_S

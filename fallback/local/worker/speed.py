@@ -1,0 +1,132 @@
+"""How long the model takes for what, learned from each step. Pure.
+
+A step that reads a prompt takes `a + b * depth` seconds a token, at the depth it has in its
+sequence: attention looks back on all before it. A step that only decodes takes a fixed time,
+and so much for each of its tokens and each token of depth they look back on.
+
+Learned by exponentiated gradient: the logarithm of (taken / expected) corrects each coefficient
+in proportion to its share of the expectation. So all of them stay positive, what a step says
+nothing about stays as it was (all prompts short: nothing is known of depth), and there is no
+scale to choose. What surprises by more than a factor of two counts as a factor of two: one
+step during which the machine swapped teaches little, a machine that stays slower is learned.
+
+Source: J. Kivinen, M. Warmuth, "Exponentiated gradient versus gradient descent for linear
+predictors", Information and Computation 132 (1997); the residual is relative, as times are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+# Of this project's first model on two AVX2 cores; anything else is learned from these.
+_PREFILL: Final = (5.4e-3, 1.6e-6)
+_DECODE: Final = (9.0e-3, 3.9e-6)
+# As many tokens of one sequence in a step are computed as matrices, not one vector at a time.
+_WIDE_TOKENS: Final = 32
+# So many steps share the knowledge in the end; fewer at first, when all of it is a guess.
+_MEMORY_STEPS: Final = 20
+_HASTE: Final = 2
+_SURPRISE: Final = math.log(2.0)
+_SOON: Final = 8
+_LEAST_S: Final = 1e-6
+# A coefficient that hardly matters still learns a little, or it could never matter again.
+_LEAST_SHARE: Final = 0.02
+
+
+class Work(NamedTuple):
+    """`tokens` of one sequence, computed after `depth` others of it."""
+
+    depth: int
+    tokens: int
+
+
+class _Line:
+    """Seconds as a sum of features, each times a coefficient. Readers on other threads see a
+    whole set of coefficients: it is replaced, never changed."""
+
+    def __init__(self, *coefficients: float) -> None:
+        if not all(coefficient > 0 for coefficient in coefficients):
+            raise ValueError(f"coefficients of a speed must be positive: {coefficients}")
+        self.coefficients = coefficients
+        self._seen = 0
+
+    def __call__(self, *features: float) -> float:
+        return sum(map(float.__mul__, self.coefficients, map(float, features)))
+
+    def learn(self, took_s: float, *features: float) -> None:
+        expected_s = self(*features)
+        surprise = math.log(max(took_s, _LEAST_S) / expected_s)
+        self._seen += 1
+        if self._seen > _SOON:
+            surprise = min(max(surprise, -_SURPRISE), _SURPRISE)
+        rate = _HASTE / (_HASTE + min(self._seen, _MEMORY_STEPS))
+        shares = [c * f / expected_s for c, f in zip(self.coefficients, features, strict=True)]
+        weights = [max(share, _LEAST_SHARE) if share else 0.0 for share in shares]
+        # So scaled, `rate` is how much of the surprise the same step would not be again.
+        pace = rate * surprise / sum(map(float.__mul__, shares, weights))
+        self.coefficients = tuple(
+            c * math.exp(pace * weight)
+            for c, weight in zip(self.coefficients, weights, strict=True)
+        )
+
+
+class Speed:
+    """`prefill` and `decode` are what calibration found: seconds a token at no depth (of one
+    sequence alone, for `decode`), and seconds more for each token of depth.
+
+    Reads may come from any thread, `learn` from one.
+    """
+
+    def __init__(
+        self,
+        prefill: tuple[float, float] = _PREFILL,
+        decode: tuple[float, float] = _DECODE,
+    ) -> None:
+        self._prefill = _Line(*prefill)
+        base_s, depth_s = decode
+        self._decode = _Line(base_s / 2, base_s / 2, depth_s)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Speed prefill={self.prefill_tokens_per_s:.0f}/s"
+            f" decode={self.decode_tokens_per_s:.0f}/s>"
+        )
+
+    @property
+    def prefill_tokens_per_s(self) -> float:
+        """Of a prompt's first thousand tokens."""
+        return 1000 / self.prefill_s(1000)
+
+    @property
+    def decode_tokens_per_s(self) -> float:
+        """Of one answer alone after a thousand tokens."""
+        return 1 / self.decode_s(1, 1000)
+
+    def prefill_s(self, tokens: int, start: int = 0) -> float:
+        """Seconds to read `tokens` after `start` others of the same prompt."""
+        return self._prefill(tokens, tokens * (start + tokens / 2))
+
+    def prefill_tokens_within(self, seconds: float, start: int = 0) -> int:
+        """How many tokens can be read within so many seconds after `start` others."""
+        if seconds <= 0:
+            return 0
+        token_s, depth_s = self._prefill.coefficients
+        here_s = token_s + depth_s * start
+        return int(2 * seconds / (here_s + math.sqrt(here_s**2 + 2 * depth_s * seconds)))
+
+    def decode_s(self, sequences: int, depth: float) -> float:
+        """Seconds of a step that gives each of the sequences a token, at that mean depth."""
+        return self._decode(1, sequences, sequences * depth)
+
+    def learn(self, works: Sequence[Work], took_s: float) -> None:
+        """A step computed all of this and took so long."""
+        tokens = sum(work.tokens for work in works)
+        if not tokens:
+            return
+        looked_back = sum(work.tokens * (work.depth + work.tokens / 2) for work in works)
+        if max(work.tokens for work in works) >= _WIDE_TOKENS:
+            self._prefill.learn(took_s, tokens, looked_back)
+        else:
+            self._decode.learn(took_s, 1, tokens, looked_back)
