@@ -1,0 +1,1 @@
+"""The formats in which families of models are told of tools and write calls."""
