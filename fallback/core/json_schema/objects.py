@@ -1,0 +1,137 @@
+"""Keywords of objects: names, numbers of properties, and closing what a schema leaves open."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fallback.core.json_schema import types
+from fallback.core.json_schema.choices import with_any_of
+from fallback.core.json_schema.document import Document, Schema
+from fallback.core.json_schema.parts import all_names
+from fallback.core.json_schema.scope import Scope, also, without
+from fallback.core.json_schema.values import (
+    count,
+    named_schemas,
+    schema_of,
+    schemas_of,
+    strings,
+)
+
+_ABOUT = {
+    "$dynamicRef", "$recursiveRef", "$ref", "additionalProperties", "allOf", "anyOf",
+    "maxProperties", "minProperties", "patternProperties", "properties", "propertyNames",
+    "required",
+}  # fmt: skip
+_OPTIONS_LIMIT = 32
+
+
+def said_in_one_place(schema: Mapping[str, Any]) -> bool:
+    """Whether one schema in place, or one of several, says all that there is about an object."""
+    about = _ABOUT & schema.keys()
+    return (
+        about <= {"anyOf"}
+        or about == {"$ref"}
+        or (about == {"allOf"} and len(schemas_of(schema["allOf"])) == 1)
+    )
+
+
+def closed(schema: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    """An object that lists its properties gets no others, so that a small model does not go on
+    inventing, and what must follow can be written in one go."""
+    must = schema.get("unevaluatedProperties", True) is not True
+    rest = without(schema, "unevaluatedProperties")
+    if not must and (not scope.closes or said_in_one_place(rest)):
+        return rest
+    if "additionalProperties" in schema:
+        return rest
+    names = all_names(rest, scope.document)
+    if names is None:
+        if must:
+            scope.tell("unevaluatedProperties")
+        return rest
+    if must and not {"anyOf", "oneOf", "if", "dependentSchemas"}.isdisjoint(schema):
+        scope.tell("unevaluatedProperties")
+    listed = {**dict.fromkeys(names, True), **named_schemas(rest, "properties")}
+    in_order = named_schemas(rest, "properties") | listed
+    return {**rest, "properties": in_order, "additionalProperties": False}
+
+
+def without_property_names(schema: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    """`propertyNames` as patterns of the other properties' names."""
+    rest = without(schema, "propertyNames")
+    names = schema_of(schema.get("propertyNames"))
+    if isinstance(target := _target(names, scope.document), bool):
+        return rest if target else {**rest, "maxProperties": 0}
+    pattern = _name_pattern(target)
+    if pattern is None or "patternProperties" in schema:
+        if target:
+            scope.tell("propertyNames")
+        return rest
+    listed = {
+        name: inner if re.search(pattern, name) else False
+        for name, inner in named_schemas(schema, "properties").items()
+    }
+    others = {pattern: schema_of(schema.get("additionalProperties"))}
+    known = {"properties": listed} if listed else {}
+    return {**rest, **known, "patternProperties": others, "additionalProperties": False}
+
+
+def _target(schema: Schema, document: Document) -> Schema:
+    if isinstance(schema, dict) and "$ref" in schema:
+        return document.resolve(schema["$ref"]) or True
+    return schema
+
+
+def _name_pattern(names: Mapping[str, Any]) -> str | None:
+    """The pattern that says the same as a schema of names; None where none does."""
+    keys = names.keys() - {"type", "description", "title", "$comment", "examples"}
+    if keys == {"pattern"} and isinstance(pattern := names["pattern"], str):
+        return pattern
+    if keys and keys <= {"minLength", "maxLength"}:
+        least, most = count(names.get("minLength")) or 0, count(names.get("maxLength"))
+        return rf"^(?:.|\n){{{least},{'' if most is None else most}}}$"
+    if keys & {"enum", "const"} and len(keys) == 1:
+        allowed = [text for text in types.listed_values(names)[0] if isinstance(text, str)]
+        return f"^(?:{'|'.join(map(re.escape, allowed))})$"
+    return None
+
+
+def with_property_counts(schema: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    """`minProperties` and `maxProperties` of objects that list optional properties: a grammar
+    counts only those that are not listed."""
+    listed, required = named_schemas(schema, "properties"), strings(schema.get("required"))
+    optional = [name for name in listed if name not in required and listed[name] is not False]
+    least, most = count(schema.get("minProperties")), count(schema.get("maxProperties"))
+    if not optional or (least is None and most is None):
+        return dict(schema)
+    rest = without(schema, "minProperties", "maxProperties")
+    needed = len(set(required))
+    if most is not None:
+        rest = _with_at_most(rest, optional, most - needed)
+        optional = optional[: max(1, most - needed)]
+    return rest if least is None else _with_at_least(rest, optional, least - needed, scope)
+
+
+def _with_at_most(schema: Mapping[str, Any], optional: list[str], room: int) -> dict[str, Any]:
+    """Only listed properties, and of the optional ones at most `room`."""
+    rest = {**without(schema, "patternProperties"), "additionalProperties": False}
+    if room == 1 and 1 < len(optional) <= _OPTIONS_LIMIT:
+        alone = [dict.fromkeys(set(optional) - {name}, False) for name in optional]
+        return with_any_of(rest, [{"properties": others} for others in alone])
+    gone = dict.fromkeys(optional[max(0, room) :], False)
+    return {**rest, "properties": {**schema["properties"], **gone}}
+
+
+def _with_at_least(
+    schema: dict[str, Any], optional: list[str], missing: int, scope: Scope
+) -> dict[str, Any]:
+    if missing <= 0:
+        return schema
+    if missing == 1 and len(optional) <= _OPTIONS_LIMIT:
+        return with_any_of(schema, [{"required": [name]} for name in optional])
+    if missing > len(optional):
+        scope.tell("minProperties")
+        missing = len(optional)
+    return also(schema, {"required": optional[:missing]})
