@@ -7,7 +7,7 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from fallback.config_upstreams import Remote
 from fallback.core.health import Board, Change, HealthView, Scope, upstream_scope
 from fallback.core.latency import Baselines
 from fallback.core.outages import OutageBook
-from fallback.core.ports import Engine
+from fallback.core.ports import Engine, EngineStatus
 from fallback.core.record import FinishedRequest
 from fallback.core.routing import Router
 from fallback.core.rules import Rules
@@ -33,9 +33,11 @@ from fallback.handling.knowledge import Knowledge
 from fallback.handling.vigil import Vigil
 from fallback.local.engine import LocalEngine
 from fallback.local.off import EngineOff
+from fallback.local.pacing import StandbySettings
 from fallback.local.remote.engine import RemoteEngine
 from fallback.local.remote.settings import RemoteSettings
 from fallback.local.settings import WorkerSettings
+from fallback.local.standby import Standby
 from fallback.modelstore import locate
 from fallback.signals.ladder import Ladder, Target
 from fallback.signals.prober import Prober
@@ -48,6 +50,7 @@ from fallback.telemetry.recent import Recent
 from fallback.tiers.alternate import Alternate, AlternateTier
 from fallback.tiers.cloud import CloudTier
 from fallback.tiers.local import LocalLimits, LocalTier
+from fallback.upstream.encoding import plain
 from fallback.upstream.switch import SwitchTransport
 from fallback.upstream.transport import Transport, TransportError, UpstreamConfig
 from fallback.web.app import AsgiApp, WebApp
@@ -94,7 +97,10 @@ class Service:
             max_connections=settings.server.max_connections,
             resolve=self._resolve,
         )
-        self._engine = engine or _engine(settings.local, environ, self._transport)
+        self._engine = engine or _engine(
+            settings.local, environ, self._transport, self._engine_changed
+        )
+        self._standby = _standby(settings, self._engine, self._clock)
         self._vigil = Vigil(self._look, look_after_s=_LOOK_AFTER_S)
         self._board = Board(
             settings.upstreams,
@@ -146,6 +152,7 @@ class Service:
             clock=self._clock,
             token=lambda: secrets.token_hex(10),
             observe=self._observe,
+            passing=self._standby.saw if self._standby else None,
         )
 
     def _signals(self) -> Prober:
@@ -172,11 +179,19 @@ class Service:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 100)
+        if isinstance(self._engine, RemoteEngine) or self.settings.local.standby != "off":
+            self._load()
+        if self._standby is not None:
+            self._standby.start()
+
+    def _load(self) -> None:
         if isinstance(self._engine, LocalEngine | RemoteEngine):
             self._engine.start()
 
     async def _stop(self) -> None:
         await self._prober.stop()
+        if self._standby is not None:
+            await self._standby.stop()
         if isinstance(self._engine, LocalEngine | RemoteEngine):
             await self._engine.stop()
         await self._transport.aclose()
@@ -192,6 +207,16 @@ class Service:
         self._outages.changed(change)
         self._prober.notice(change)
         self._vigil.changed(change)
+        suspect = bool(self._board.unwell())
+        if suspect:
+            self._load()
+        if self._standby is not None:
+            self._standby.suspect(suspect)
+
+    def _engine_changed(self, status: EngineStatus) -> None:
+        log_engine(status)
+        if self._standby is not None:
+            self._standby.engine_changed(status)
 
     def _look(self, upstream: str) -> None:
         self._prober.look(upstream)
@@ -211,9 +236,15 @@ class Service:
             },
             "unwell": [self._unwell_body(scope, now) for scope in self._board.unwell()],
             "local": msgspec.to_builtins(self._engine.status()),
+            "standby": self._standby_body(),
             "storage": self._outages.status(),
             "answered_by": self._recent.answered_by(),
         }
+
+    def _standby_body(self) -> dict[str, Any]:
+        status = self._standby.status() if self._standby else None
+        mode = self.settings.local.standby if isinstance(self._engine, LocalEngine) else "off"
+        return {"mode": mode, **(msgspec.to_builtins(status) if status else {})}
 
     def _unwell_body(self, scope: Scope, now: float) -> dict[str, Any]:
         view = self._board.view(scope, now)
@@ -311,11 +342,39 @@ def _limits(local: Local) -> LocalLimits:
     )
 
 
-def _engine(local: Local, environ: Mapping[str, str], transport: Transport) -> Engine:
+def _standby(settings: Settings, engine: Engine, clock: Clock) -> Standby | None:
+    """What keeps conversations warm, where that is wanted and the engine can."""
+    local = settings.local
+    if local.standby != "warm" or not isinstance(engine, LocalEngine):
+        return None
+    # Only here is it worth its import.
+    from fallback.local.machine import MachineWatch
+
+    return Standby(
+        StandbySettings(
+            cpu=local.standby_cpu,
+            memory_bytes=local.standby_mb * 1_000_000,
+            on_battery=local.standby_on_battery,
+            max_tokens=local.max_output_tokens,
+            prompt_budget_tokens=local.max_prompt_tokens,
+        ),
+        engine,
+        look=MachineWatch(lambda: engine.status().pid),
+        plain=partial(plain, limit_bytes=settings.server.max_body_bytes),
+        clock=clock,
+    )
+
+
+def _engine(
+    local: Local,
+    environ: Mapping[str, str],
+    transport: Transport,
+    on_change: Callable[[EngineStatus], None],
+) -> Engine:
     if local.mode == "off":
         return EngineOff('switched off: local.mode = "off"')
     if local.mode == "remote" and local.remote is not None:
-        return _remote_engine(local.remote, local.ready_timeout_s, transport)
+        return _remote_engine(local.remote, local.ready_timeout_s, transport, on_change)
     model = locate(local.model, models_dir=local.models_dir)
     return LocalEngine(
         WorkerSettings(
@@ -330,11 +389,16 @@ def _engine(local: Local, environ: Mapping[str, str], transport: Transport) -> E
             cache_dir=str(platformdirs.user_cache_path("fallback")),
         ),
         environment=environ,
-        on_change=log_engine,
+        on_change=on_change,
     )
 
 
-def _remote_engine(remote: Remote, ready_timeout_s: float, transport: Transport) -> RemoteEngine:
+def _remote_engine(
+    remote: Remote,
+    ready_timeout_s: float,
+    transport: Transport,
+    on_change: Callable[[EngineStatus], None],
+) -> RemoteEngine:
     server = UpstreamConfig(
         name="local", family="openai", base_url=remote.url, ca_file=remote.ca_file
     )
@@ -350,7 +414,7 @@ def _remote_engine(remote: Remote, ready_timeout_s: float, transport: Transport)
         DIALECTS["openai-chat"],
         partial(transport.send, server),
         failures=TransportError,
-        on_change=log_engine,
+        on_change=on_change,
     )
 
 

@@ -32,7 +32,7 @@ from fallback.core.health import HealthSettings
 from fallback.core.hedging import HedgeSettings
 from fallback.core.policy import Deadlines
 from fallback.core.rules import Rule
-from fallback.core.units import Seconds
+from fallback.core.units import Ratio, Seconds
 
 _PREFIX = "FALLBACK_"
 _LISTS = frozenset({"allowed_hosts", "alternates", "control_hosts", "may", "status_components"})
@@ -58,7 +58,11 @@ class Local(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The model on this machine, or on a server of yours (`mode = "remote"`, which heeds
     `remote` and the two times alone). `model` is an id of the catalog or the path of a GGUF
     file; `sha256` pins a file of your own. `threads = 0` takes the physical cores. Without
-    `max_prompt_tokens` the context and `deadlines.local_first_content_s` bound a prompt."""
+    `max_prompt_tokens` the context and `deadlines.local_first_content_s` bound a prompt.
+
+    `standby`: what is done for the moment the cloud fails. `off` loads the model when it is needed,
+    `loaded` at the start, `warm` also keeps the beginnings of live conversations computed, with
+    `standby_cpu` of all cores and `standby_mb` of memory, on battery only if that is allowed."""
 
     mode: Literal["on", "off", "remote"] = "on"
     model: str = "smollm2-135m-instruct"
@@ -71,6 +75,10 @@ class Local(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_prompt_tokens: Positive | None = None
     ready_timeout_s: Seconds = 20.0
     keepalive_s: Seconds = 5.0
+    standby: Literal["off", "loaded", "warm"] = "warm"
+    standby_cpu: Ratio = 0.25
+    standby_mb: Positive = 1024
+    standby_on_battery: bool = False
     remote: Remote | None = None
 
 

@@ -24,6 +24,7 @@ import msgspec
 
 from fallback.core import provenance as told
 from fallback.core.errors import FallbackError
+from fallback.core.passed import Passed
 from fallback.core.patience import patience_s
 from fallback.core.plan import Step, plan
 from fallback.core.record import FinishedRequest
@@ -33,6 +34,7 @@ from fallback.dialects.base import Dialect
 from fallback.dialects.peek import peek
 from fallback.handling.delivery import Delivery
 from fallback.handling.knowledge import Knowledge
+from fallback.handling.passing import passed_on
 from fallback.handling.refusal import refusal
 from fallback.handling.story import Answer, Exchange, Story
 from fallback.handling.turn import Turn
@@ -55,7 +57,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gateway:
-    """Answers requests. `token` gives a fresh random string; `clock` Unix time in seconds."""
+    """Answers requests. `token` gives a fresh random string; `clock` Unix time in seconds.
+    `passing` hears of the requests that tell of a live conversation."""
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class Gateway:
         clock: Callable[[], float],
         token: Callable[[], str],
         observe: Callable[[FinishedRequest], None],
+        passing: Callable[[Passed], None] | None = None,
     ) -> None:
         self._settings = settings
         self._router = router
@@ -87,6 +91,7 @@ class Gateway:
         self._clock = clock
         self._token = token
         self._observe = observe
+        self._passing = passing
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request. Cancel it when the client leaves: everything it held is freed."""
@@ -110,7 +115,14 @@ class Gateway:
         answer = answer or story.spare
         if answer is None:
             return await self._delivery.refuse(story, refusal(story))
+        if self._passing is not None:
+            # When this task first waits, which it does with the answer's beginning under way.
+            asyncio.get_running_loop().call_soon(self._tell_passing, story, answer)
         return await self._delivery.send(story, answer)
+
+    def _tell_passing(self, story: Story, answer: Answer) -> None:
+        if self._passing is not None and (request := passed_on(story, answer)) is not None:
+            self._passing(request)
 
     def _decide(self, story: Story) -> None:
         """What is asked for, how the rules treat it, and which tiers may answer it."""

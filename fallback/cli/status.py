@@ -34,7 +34,7 @@ def status(
 
 def lines(found: dict[str, Any], *, now: float) -> list[str]:
     """One line for each upstream, and for the network, a model or a key that is not well; one
-    for the local tier, one for a database that fails."""
+    for the local tier, one for what it keeps ready, one for a database that fails."""
     others = [entry for entry in found["unwell"] if entry["kind"] != "upstream"]
     names = [*found["upstreams"], *(entry["scope"] for entry in others), "local"]
     width = max(map(len, names))
@@ -46,6 +46,8 @@ def lines(found: dict[str, Any], *, now: float) -> list[str]:
         f"{entry['scope']:<{width}}  {entry['state']:<10}{_since(entry, now)}" for entry in others
     ]
     shown.append(f"{'local':<{width}}  {_local(found['local'])}")
+    if told := _standby(found["standby"]):
+        shown.append(f"{'':<{width}}  {told}")
     if (storage := found["storage"])["state"] == "failing":
         shown.append(f"outages cannot be written, {storage['waiting']} wait: {storage['error']}")
     return shown
@@ -78,6 +80,19 @@ def _local(local: dict[str, Any]) -> str:
     if local.get("detail") and local["state"] != "ready":
         text += f"  {local['detail']}"
     return text.rstrip()
+
+
+def _standby(standby: dict[str, Any]) -> str:
+    """What is kept ready; empty where nothing is to be."""
+    if standby["mode"] != "warm" or not standby["conversations"]:
+        return ""
+    text = (
+        f"standby: {standby['warm']} of {standby['conversations']} live conversations are warm, "
+        f"{standby['tokens']:,} tokens"
+    )
+    if standby["why"]:
+        return f"{text}; {standby['state']}, since {standby['why']}"
+    return text if standby["state"] == "ready" else f"{text}; {standby['state']}"
 
 
 def span(seconds: float) -> str:

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Mapping
 
 from fallback.core import provenance as told
-from fallback.core.errors import BadRequest, FallbackError
+from fallback.core.errors import FallbackError
 from fallback.core.outcome import Outcome, Verdict
 from fallback.core.policy import Treatment
 from fallback.core.provenance import Headers
@@ -21,7 +21,7 @@ from fallback.handling.knowledge import Knowledge
 from fallback.handling.story import Answer, Story
 from fallback.tiers.local import LocalTier, StreamedAnswer
 from fallback.upstream.attempt import Whole
-from fallback.upstream.encoding import DecodingError, decode
+from fallback.upstream.encoding import plain
 from fallback.upstream.headers import content_coding, for_client, joined
 from fallback.upstream.live import Live
 
@@ -86,12 +86,7 @@ class Delivery:
         """The request's body without its content coding. Raises `BadRequest`."""
         assert isinstance(story.body, bytes), "only whole bodies are planned for other tiers"
         coding = content_coding(story.exchange.headers)
-        if coding is None:
-            return story.body
-        try:
-            return decode(story.body, coding, limit_bytes=self._max_body_bytes)
-        except DecodingError as error:
-            raise BadRequest(f"The request's body cannot be decoded: {error}.") from error
+        return plain(story.body, coding, limit_bytes=self._max_body_bytes)
 
     async def _start(self, story: Story, status: int, headers: Headers) -> None:
         story.status = status

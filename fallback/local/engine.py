@@ -16,7 +16,7 @@ from fallback.core.errors import (
 )
 from fallback.core.ports import EngineEvent, EngineStatus, GenerateRequest, ModelIdentity
 from fallback.local import wire
-from fallback.local.link import WorkerLost
+from fallback.local.link import WorkerLink, WorkerLost
 from fallback.local.resume import Resume
 from fallback.local.settings import WorkerSettings
 from fallback.local.supervisor import WORKER_COMMAND, Supervisor
@@ -39,6 +39,7 @@ class LocalEngine:
     ) -> None:
         self._settings = settings
         self._generating = 0
+        self._stopped = False
         self._supervisor = Supervisor(
             settings,
             environment=environment,
@@ -51,11 +52,12 @@ class LocalEngine:
         return f"<LocalEngine {self._settings.model_name} {self._supervisor.status().state}>"
 
     def start(self) -> None:
-        """Begin to load the model; returns at once."""
+        """Begin to load the model, rather than when it is first needed; returns at once."""
         self._supervisor.start()
 
     async def stop(self) -> None:
         """End the worker; requests in progress fail with `EngineNotReady`."""
+        self._stopped = True
         await self._supervisor.stop()
 
     def status(self) -> EngineStatus:
@@ -64,7 +66,7 @@ class LocalEngine:
 
     async def ready(self, timeout_s: float) -> ModelIdentity:
         """Wait for a loaded model. Raises `EngineNotReady` with the reason."""
-        await self._supervisor.link(timeout_s)
+        await self._link(timeout_s)
         model = self._supervisor.status().model
         assert model is not None
         return model
@@ -78,7 +80,7 @@ class LocalEngine:
         resume = Resume(request)
         with self._at_work():
             while True:
-                link = await self._supervisor.link(self._settings.ready_timeout_s)
+                link = await self._link()
                 try:
                     async with aclosing(link.generate(resume.request())) as replies:
                         async for reply in replies:
@@ -114,7 +116,7 @@ class LocalEngine:
         once; what was computed stays. Raises `EngineNotReady` where a worker is missing or was
         lost over it, another `FallbackError` for a request that cannot be warmed.
         """
-        link = await self._supervisor.link(self._settings.ready_timeout_s)
+        link = await self._link()
         try:
             reply = await link.warm(
                 dialect,
@@ -130,15 +132,23 @@ class LocalEngine:
 
     async def pace(self, cpu: float) -> None:
         """The share of all cores that warming may take from now on. Raises `EngineNotReady`."""
-        (await self._supervisor.link(self._settings.ready_timeout_s)).pace(cpu)
+        (await self._link()).pace(cpu)
 
     async def count(self, conversation: Conversation) -> int:
         """Tokens of the whole conversation. Raises `EngineNotReady`, `EngineError`."""
-        link = await self._supervisor.link(self._settings.ready_timeout_s)
+        link = await self._link()
         try:
             return await link.count(conversation)
         except WorkerLost as lost:
             raise EngineError(f"the local engine was lost while it counted: {lost}") from lost
+
+    async def _link(self, timeout_s: float | None = None) -> WorkerLink:
+        """A worker with a loaded model; it is loaded now if it was not to be before."""
+        if not self._stopped:
+            self._supervisor.start()
+        if timeout_s is None:
+            timeout_s = self._settings.ready_timeout_s
+        return await self._supervisor.link(timeout_s)
 
 
 def _error(reply: wire.Error) -> FallbackError:

@@ -8,11 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 import msgspec
-
-Mode: TypeAlias = Literal["off", "loaded", "warm"]
 
 _BUSY, _QUIET = 0.6, 0.4
 _MEMORY_SHARE = 0.05

@@ -8,6 +8,8 @@ from __future__ import annotations
 import zlib
 from typing import Protocol
 
+from fallback.core.errors import BadRequest
+
 
 class DecodingError(Exception):
     """The bytes are not what their `Content-Encoding` says, or grow beyond the limit."""
@@ -57,6 +59,16 @@ def decode(body: bytes, coding: str | None, *, limit_bytes: int) -> bytes:
     out = decoder.feed(body)
     decoder.finish()
     return out
+
+
+def plain(body: bytes, coding: str | None, *, limit_bytes: int) -> bytes:
+    """A request's body decoded. Raises `BadRequest`."""
+    if coding is None:
+        return body
+    try:
+        return decode(body, coding, limit_bytes=limit_bytes)
+    except DecodingError as error:
+        raise BadRequest(f"The request's body cannot be decoded: {error}.") from error
 
 
 def _open(coding: str | None) -> tuple[_Incremental, _Finished]:

@@ -55,6 +55,7 @@ STATUS: dict[str, Any] = {
             "engine": "llama.cpp",
         },
     },
+    "standby": {"mode": "loaded"},
     "storage": {"state": "ok"},
 }
 
@@ -105,6 +106,28 @@ def test_status_says_why_the_local_tier_is_not_ready() -> None:
     local = {"state": "failed", "detail": "the model file is truncated", "model": None}
     printed = status_lines({**STATUS, "local": local}, now=0.0)
     assert "the model file is truncated" in printed[-1]
+
+
+@pytest.mark.parametrize(
+    ("state", "why", "told"),
+    [
+        ("ready", "", "2 of 3 live conversations are warm, 17,900 tokens"),
+        ("warming", "", "17,900 tokens; warming"),
+        ("paused", "memory is short", "17,900 tokens; paused, since memory is short"),
+    ],
+)
+def test_status_tells_what_is_warm(state: str, why: str, told: str) -> None:
+    """And why no more of it is."""
+    standby = {"mode": "warm", "state": state, "why": why}
+    counts = {"conversations": 3, "warm": 2, "tokens": 17_900}
+    printed = status_lines({**STATUS, "standby": {**standby, **counts}}, now=0.0)
+    assert printed[-1].endswith(told)
+
+
+def test_status_says_nothing_of_a_standby_with_nothing_to_do() -> None:
+    """Before the first request there is nothing to tell."""
+    standby = {"mode": "warm", "state": "ready", "why": "", "conversations": 0}
+    assert status_lines({**STATUS, "standby": standby}, now=0.0) == status_lines(STATUS, now=0.0)
 
 
 def test_status_claims_no_file_of_a_remote_model() -> None:

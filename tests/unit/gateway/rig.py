@@ -12,6 +12,7 @@ from fallback.core.client_policy import ClientMember
 from fallback.core.health import Board, Change, Evidence, HealthSettings, upstream_scope
 from fallback.core.hedging import HedgeSettings
 from fallback.core.latency import Baselines
+from fallback.core.passed import Passed
 from fallback.core.policy import Deadlines
 from fallback.core.provenance import Headers
 from fallback.core.record import FinishedRequest
@@ -97,7 +98,8 @@ class Client:
 
 
 class Rig:
-    """A gateway in virtual time; `records` are what its observers heard. `notice` hears of the
+    """A gateway in virtual time; `records` are what its observers heard, `passed` the requests that
+    tell of a live conversation. `notice` hears of the
     changes of health, as a prober does. `alternates` stand in for both upstreams."""
 
     def __init__(
@@ -114,6 +116,7 @@ class Rig:
         self.transport = ScriptedTransport(cloud)
         self.engine = engine or ScriptedEngine()
         self.records: list[FinishedRequest] = []
+        self.passed: list[Passed] = []
         clock = asyncio.get_running_loop().time
         upstreams = {
             name: UpstreamConfig(name=name, family=name, base_url=f"https://{name}.test")
@@ -153,6 +156,7 @@ class Rig:
             clock=clock,
             token=lambda: f"{next(counter):020x}",
             observe=self.records.append,
+            passing=self.passed.append,
         )
 
     def take_down(self, upstream: str) -> None:

@@ -1,7 +1,8 @@
 """A worker without a model, for the supervisor's tests: `fake_worker.py BEHAVIOUR LIVES_FILE`.
 
 It answers every request with `ANSWER`, a word a piece, going on after the request's prefix; a
-count with the number of cancellations it has heard. `LIVES_FILE` has a byte for each life.
+count with the number of cancellations it has heard. What it warms is as many tokens as bytes, each
+of which takes as many as the percentage that it may take. `LIVES_FILE` has a byte for each life.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class FakeWorker:
         self.behaviour = behaviour
         self.life = life
         self.cancels = 0
+        self.cpu = 0.0
         self.channel = Channel.take_stdio()
 
     def run(self) -> None:
@@ -32,6 +34,10 @@ class FakeWorker:
                 self.load()
             elif isinstance(message, wire.Generate):
                 self.answer(message)
+            elif isinstance(message, wire.Warm):
+                self.warm(message)
+            elif isinstance(message, wire.Pace):
+                self.cpu = message.cpu
             elif isinstance(message, wire.Cancel):
                 self.cancels += 1
             elif isinstance(message, wire.Count):
@@ -56,10 +62,30 @@ class FakeWorker:
         if self.behaviour == "garbage":
             os.write(self.channel._outbound, b"llama_model_loader: loaded")
 
+    def refused(self, id: int) -> bool:
+        if self.behaviour not in ("busy", "bad_request", "failed"):
+            return False
+        kind = self.behaviour
+        self.channel.send(wire.Error(id=id, kind=kind, message=f"is {kind}"))  # type: ignore[arg-type]
+        return True
+
+    def warm(self, message: wire.Warm) -> None:
+        if self.refused(message.id) or self.behaviour == "silent":
+            return
+        self.maybe_die(2)
+        tokens = len(message.body)
+        self.channel.send(
+            wire.Warmed(
+                id=message.id,
+                input_tokens=tokens,
+                cached_tokens=0,
+                prefilled_tokens=tokens,
+                kv_bytes=round(tokens * 100 * self.cpu),
+            )
+        )
+
     def answer(self, message: wire.Generate) -> None:
-        if self.behaviour in ("busy", "bad_request", "failed"):
-            kind = self.behaviour
-            self.channel.send(wire.Error(id=message.id, kind=kind, message=f"is {kind}"))  # type: ignore[arg-type]
+        if self.refused(message.id):
             return
         self.channel.send(wire.Started(id=message.id, input_tokens=3))
         if self.behaviour == "silent":

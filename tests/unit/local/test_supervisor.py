@@ -18,6 +18,7 @@ import pytest
 from fallback.core.conversation import Conversation
 from fallback.core.errors import BadRequest, EngineBusy, EngineError, EngineNotReady
 from fallback.core.ports import EngineEvent, GenerateRequest, GenerationFinished, Piece
+from fallback.local import wire
 from fallback.local.engine import LocalEngine
 from fallback.local.settings import WorkerSettings
 from fallback.local.supervisor import backoff_s, worker_environment
@@ -130,6 +131,72 @@ async def test_closing_cancels(tmp_path: Path) -> None:
         async with aclosing(engine.generate(REQUEST)) as events:
             await anext(events)
         assert await engine.count(CONVERSATION) == 1
+
+
+async def warm(engine: LocalEngine, body: bytes = b"\x00body") -> wire.Warmed:
+    return await engine.warm("anthropic", body, max_tokens=20, prompt_budget_tokens=None)
+
+
+async def test_warm(tmp_path: Path) -> None:
+    """A request goes to the worker as it came, whatever bytes it is, and keeps the pace it was
+    told."""
+    async with running("good", tmp_path) as engine:
+        await engine.pace(0.5)
+        warmed = await warm(engine)
+        assert (warmed.input_tokens, warmed.prefilled_tokens, warmed.kv_bytes) == (5, 5, 250)
+
+
+async def test_warm_is_cancelled(tmp_path: Path) -> None:
+    """Whoever warms no longer tells the worker at once."""
+    async with running("silent", tmp_path) as engine:
+        await engine.ready(20)
+        warming = asyncio.ensure_future(warm(engine))
+        await asyncio.sleep(0)
+        warming.cancel()
+        await asyncio.wait({warming})
+        assert await engine.count(CONVERSATION) == 1
+
+
+async def test_a_worker_lost_over_warming(tmp_path: Path) -> None:
+    """It is told as an engine that is not there, and the next worker is asked afresh."""
+    async with running("crash-once", tmp_path) as engine:
+        with pytest.raises(EngineNotReady, match="SIGKILL"):
+            await warm(engine)
+        assert (await warm(engine)).input_tokens == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [("bad_request", BadRequest), ("busy", EngineBusy), ("failed", EngineError)]
+)
+async def test_warm_is_refused(tmp_path: Path, kind: str, error: type[Exception]) -> None:
+    """The worker's reasons come through as what they are."""
+    async with running(kind, tmp_path) as engine:
+        with pytest.raises(error, match=f"is {kind}"):
+            await warm(engine)
+
+
+async def test_loaded_when_it_is_needed(tmp_path: Path) -> None:
+    """An engine that nobody started loads the model for the first request, and not once it was
+    stopped."""
+    command = (sys.executable, str(FAKE), "good", str(tmp_path / "lives"))
+    engine = LocalEngine(SETTINGS, environment=os.environ, command=command, sleep=no_wait)
+    try:
+        assert engine.status().state == "off"
+        assert (await engine.ready(20)).name == "fake"
+    finally:
+        await engine.stop()
+    with pytest.raises(EngineNotReady, match="stopped"):
+        await collect(engine)
+
+
+async def test_it_tells_whether_it_is_generating(tmp_path: Path) -> None:
+    """From the first question for an answer to its end, or to the leaving of who asked."""
+    async with running("silent", tmp_path) as engine:
+        seen = [engine.generating]
+        async with aclosing(engine.generate(REQUEST)) as events:
+            await anext(events)
+            seen.append(engine.generating)
+        assert [*seen, engine.generating] == [False, True, False]
 
 
 async def test_cancelled_task_cancels(tmp_path: Path) -> None:
@@ -259,6 +326,7 @@ def test_environment() -> None:
 
 PARENT = f"""
 import asyncio, os
+from fallback.local import wire
 from fallback.local.engine import LocalEngine
 from fallback.local.settings import WorkerSettings
 
