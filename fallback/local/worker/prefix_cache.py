@@ -146,9 +146,9 @@ class PrefixCache:
         idle = [slot for slot in self._slots if slot.id is None and not slot.backed_up]
         everywhere = {slot.number for slot in self._slots}
         for slot in sorted(idle, key=lambda slot: slot.used_at, reverse=True):
-            slot.backed_up = True
             saves = tuple(self._placement.saves((slot,), gone=everywhere))
             if saves and self._states.has_room(slot.computed):
+                slot.backed_up = True
                 self._ask(saves)
                 return saves[0]
         return None
