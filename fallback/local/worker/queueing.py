@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
+from fallback.local.worker.fair_queue import Group
 from fallback.local.worker.steps import Chunk, Job, Sampled, State
 
-Group: TypeAlias = tuple[float, str]
 Rank: TypeAlias = tuple[float, int, float, int]
 
 # An equal may be displaced after so long at the earliest: to keep and to restore a long
@@ -46,11 +46,11 @@ class Sequence:
         "starts",
     )
 
-    def __init__(self, job: Job, *, arrival: int, now: float, starts: float) -> None:
+    def __init__(self, job: Job, *, arrival: int, now: float) -> None:
         self.job = job
         self.arrival = arrival
         self.added_at = self.admitted_at = now
-        self.starts = starts
+        self.starts = 0.0
         self.cost_s = 0.0
         self.level: float = -math.inf if job.standby else job.priority
         self.known = job.prompt_tokens

@@ -153,7 +153,7 @@ class Scheduler:
         self._refuse_beyond_limit(newcomer, now)
         self._refuse_late(newcomer, now)
         self._arrivals += 1
-        self._fair.charge(job.client, newcomer.cost_s)
+        self._fair.charge(newcomer.group, newcomer.cost_s)
         self._waiting[job.id] = newcomer
 
     def cancel(self, id: int) -> bool:
@@ -232,9 +232,8 @@ class Scheduler:
         yield from self._waiting.values()
 
     def _newcomer(self, job: Job, now: float) -> Sequence:
-        self._fair.advance(s.starts for s in self._sequences())
-        starts = self._fair.starts(job.client)
-        newcomer = Sequence(job, arrival=self._arrivals, now=now, starts=starts)
+        newcomer = Sequence(job, arrival=self._arrivals, now=now)
+        newcomer.starts = self._fair.starts(newcomer.group)
         newcomer.cost_s = self._forecast.cost_s(newcomer)
         return newcomer
 
@@ -279,9 +278,15 @@ class Scheduler:
         works = [_work(chunk, results.get(chunk.id)) for chunk in plan.chunks]
         self._speed.learn(works, took_s)
         tokens = sum(work.tokens for work in works)
+        served: dict[float, float] = {}
         for chunk, work in zip(plan.chunks, works, strict=True):
             if (sequence := self._running.get(chunk.id)) is not None:
-                sequence.served_s += took_s * work.tokens / tokens
+                share_s = took_s * work.tokens / tokens
+                sequence.served_s += share_s
+                served[sequence.level] = served.get(sequence.level, 0.0) + share_s
+        for level, seconds in served.items():
+            clients = {s.job.client for s in self._sequences() if s.level == level}
+            self._fair.serve(level, seconds, len(clients))
 
     def _grow(self, sequence: Sequence, sampled: Sampled | None) -> Iterator[Event]:
         id = sequence.job.id
@@ -325,9 +330,9 @@ class Scheduler:
         id = sequence.job.id
         if self._running.pop(id, None) is None:
             del self._waiting[id]
-        self._fair.charge(sequence.job.client, sequence.served_s - sequence.cost_s)
-        if not self._running and not self._waiting:
-            self._fair.clear()
+        self._fair.charge(sequence.group, sequence.served_s - sequence.cost_s)
+        if all(s.level != sequence.level for s in self._sequences()):
+            self._fair.forget(sequence.level)
 
 
 def _counts_against(sequence: Sequence, newcomer: Sequence) -> bool:
