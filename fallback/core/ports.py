@@ -34,13 +34,31 @@ class ModelIdentity(msgspec.Struct, frozen=True, kw_only=True):
     requantized_from: str | None = None
 
 
+class GrammarPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule of a grammar that comes from the client: JSON by a schema, or a grammar of its own.
+
+    `schema` is JSON text, `lark` a whole grammar; exactly one is set. `about` names it in errors.
+    `instead` is the schema to take where the engine cannot express the first; without one such a
+    request is refused.
+    """
+
+    rule: str
+    about: str
+    schema: str | None = None
+    lark: str | None = None
+    instead: str | None = None
+
+
 class Grammar(msgspec.Struct, frozen=True, kw_only=True):
-    """A constraint on the whole output, in llguidance's Lark dialect.
+    """A constraint on the whole output, in llguidance's Lark dialect. `lark` refers to `parts` by
+    their rules' names. `loosened` says in words what the output is not held to.
 
     Source: https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md
     """
 
     lark: str
+    parts: tuple[GrammarPart, ...] = ()
+    loosened: tuple[str, ...] = ()
 
 
 class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
