@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -9,31 +11,50 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of the worker and of those who watch it. Sizes in tokens, times in seconds.
 
     `model_sha256` None means "whatever the file is": it is still hashed, for the provenance.
-    `quantization` None takes the one the file states. `context_tokens` is shared by all `slots`.
-    `threads` 0 is one for each physical core. A step computes up to `batch_tokens` tokens, and
-    up to `mixed_batch_tokens` while someone is being answered, so that a long prompt does not
-    hold up the answers beside it. `queue_limit` requests may wait for a slot. `cache_dir` keeps
-    what was verified, so that a warm start need not hash the file again.
+    `quantization` None takes the one the file states. `cache_dir` keeps what was verified and
+    measured, so that a warm start need not do it again.
+
+    How the machine is used, where 0, None, -1 and "auto" leave the choice to what was measured
+    here, or else to `tuning.py`: `context_tokens` is shared by all `slots`; a single request may
+    have at least `request_tokens` of it (0: all). `threads` 0 is one for each physical core.
+    `ubatch_tokens` is what llama.cpp computes at once. `gpu_layers` are put on a GPU, -1: as many
+    as it holds. Model, context and buffers together may take `memory_mb` (0: four fifths of what
+    is free). `calibrate` lets the machine be measured when nobody needs it, and what was found be
+    used; `requantize` a faster quantization of the model be made for that.
+
+    A step computes up to `batch_tokens` tokens, and up to `mixed_batch_tokens` while someone is
+    being answered, so that a long prompt does not hold up the answers beside it. `queue_limit`
+    requests may wait for a slot.
 
     The worker is given up when `heartbeat_misses` pings, `heartbeat_s` apart, find no answer,
-    or when it has work and makes no progress for `stall_s`.
+    or when it has work and makes no progress for `stall_s`. After `idle_unload_s` without work
+    (0: never) it is ended until someone asks.
     """
 
     model_path: str
     model_name: str
     model_sha256: str | None = None
     quantization: str | None = None
+    cache_dir: str | None = None
     context_tokens: int = 8192
+    request_tokens: int = 0
     slots: int = 4
     threads: int = 0
     batch_tokens: int = 512
     mixed_batch_tokens: int = 128
+    ubatch_tokens: int = 0
+    flash_attention: bool | None = None
+    kv_unified: bool | None = None
+    kv_type: Literal["auto", "f16", "q8_0"] = "auto"
+    gpu_layers: int = -1
+    memory_mb: int = 0
+    calibrate: Literal["auto", "off"] = "off"
+    requantize: Literal["auto", "off"] = "off"
     queue_limit: int = 32
-    flash_attention: bool = False
-    cache_dir: str | None = None
     heartbeat_s: float = 2.0
     heartbeat_misses: int = 5
     stall_s: float = 120.0
     load_timeout_s: float = 300.0
     ready_timeout_s: float = 30.0
     stop_timeout_s: float = 2.0
+    idle_unload_s: float = 0.0

@@ -18,6 +18,13 @@ def physical_cores() -> int:
     return len({_core(cpu) for cpu in os.sched_getaffinity(0)})
 
 
+def logical_cores() -> int:
+    """Hardware threads this process may use."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0))
+
+
 def _core(cpu: int) -> str:
     try:
         return (_TOPOLOGY / f"cpu{cpu}/topology/thread_siblings_list").read_text()

@@ -19,6 +19,7 @@ from fallback.local.worker.compiled import GrammarCache
 from fallback.local.worker.constraint import Constraint
 from fallback.local.worker.llama.grammar_tokens import GrammarTokens
 from fallback.local.worker.llama.log import log
+from fallback.local.worker.llama.parameters import model_parameters
 from fallback.local.worker.modelfile import ModelFileError
 
 _PIECE_BYTES = 128
@@ -27,13 +28,23 @@ _PIECE_BYTES = 128
 class Model:
     """Weights, vocabulary and metadata of one GGUF file."""
 
-    def __init__(self, path: Path, *, sha256: str) -> None:
-        """Map the file. Raises `ModelFileError` if llama.cpp refuses it or it cannot chat."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        sha256: str,
+        gpu_layers: int = -1,
+        requantized_from: str | None = None,
+    ) -> None:
+        """Map the file, with so many layers on a GPU (-1: all). `requantized_from` is what this
+        machine made it of. Raises `ModelFileError` if llama.cpp refuses it or it cannot chat."""
         log.install()
         self.path = path
         self.sha256 = sha256
-        parameters = llama_cpp.llama_model_default_params()
-        self.pointer = llama_cpp.llama_model_load_from_file(bytes(path), parameters)
+        self.requantized_from = requantized_from
+        self.pointer = llama_cpp.llama_model_load_from_file(
+            bytes(path), model_parameters(gpu_layers)
+        )
         if not self.pointer:
             raise ModelFileError(
                 f"llama.cpp cannot load the model file {path}: {log.last_error()};"
@@ -48,6 +59,10 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<Model {self.path.name} vocabulary={self.vocabulary_size}>"
+
+    def close(self) -> None:
+        """Free the weights; nothing of this model may be used any more."""
+        llama_cpp.llama_model_free(self.pointer)
 
     @property
     def chat_template(self) -> str:
@@ -84,7 +99,8 @@ class Model:
         return ModelIdentity(
             name=settings.model_name,
             sha256=self.sha256,
-            quantization=settings.quantization or self._quantization(),
+            quantization=self._told_quantization(settings.quantization),
+            requantized_from=self.requantized_from,
             context_tokens=context_tokens,
             engine=f"llama.cpp (llama-cpp-python {llama_cpp.__version__})",
         )
@@ -129,7 +145,13 @@ class Model:
     def _special_text(self, token: int) -> str:
         return "" if token < 0 else self._piece(token, special=True).decode(errors="replace")
 
-    def _quantization(self) -> str:
+    def _told_quantization(self, told: str | None) -> str:
+        """What was told is true of the file that was given, not of one made of it."""
+        return self.quantization if self.requantized_from else told or self.quantization
+
+    @property
+    def quantization(self) -> str:
+        """What the file says of itself, such as "Q4_0"."""
         names = {
             value: name.removeprefix("LLAMA_FTYPE_").removeprefix("MOSTLY_")
             for name, value in vars(llama_cpp).items()
