@@ -66,12 +66,22 @@ class ToolFormat(Protocol):
         ...
 
     @property
+    def several(self) -> bool:
+        """Whether an answer can hold more than one call."""
+        ...
+
+    @property
     def output_head(self) -> str:
         """What stands before a structured output."""
         ...
 
     def takes(self, tools: Sequence[Tool]) -> bool:
         """Whether calls of all of these can be written in it."""
+        ...
+
+    def evidence(self, name: str) -> tuple[str, ...]:
+        """What a template that knows the format writes for a call of the function `name`, in
+        this order and with any white space."""
         ...
 
     # -- to the model ------------------------------------------------------------------------
@@ -92,6 +102,10 @@ class ToolFormat(Protocol):
     def partial_text(self, answer: PartialAnswer, conversation: Conversation) -> tuple[str, int]:
         """An answer to `conversation` that broke off, as the model would have written it, and
         where in it the open input begins: at its end if none is open."""
+        ...
+
+    def prefill_text(self, text: str) -> str:
+        """The beginning of the answer as the client wrote it, as the model would have."""
         ...
 
     # -- the grammar -------------------------------------------------------------------------

@@ -18,11 +18,7 @@ from typing import ClassVar
 from fallback.core.conversation import Tool
 from fallback.core.tool_formats.base import InputForm
 from fallback.core.tool_formats.expected import Expected
-from fallback.core.tool_formats.marked import Marked, named
-from fallback.core.tool_formats.reading import THINK_CLOSE, THINK_OPEN
-
-CALL_OPEN = "<tool_call>"
-CALL_CLOSE = "</tool_call>"
+from fallback.core.tool_formats.marked import CALL_CLOSE, CALL_OPEN, Marked, named
 
 _KEYED: dict[InputForm, Expected] = {
     "object": Expected(' , "arguments" : ', before="{"),
@@ -41,7 +37,6 @@ class General(Marked):
     after_mark: ClassVar[str] = "\n"
     between: ClassVar[str] = f"\n{CALL_OPEN}\n"
     raw_close: ClassVar[str] = f"\n{CALL_CLOSE}"
-    markup: ClassVar[frozenset[str]] = frozenset({CALL_OPEN, CALL_CLOSE, THINK_OPEN, THINK_CLOSE})
 
     def takes(self, tools: Sequence[Tool]) -> bool:
         """Any tool can be called."""

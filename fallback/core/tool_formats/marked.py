@@ -20,6 +20,11 @@ from fallback.core.tool_formats.lark import EMPTY, literal, pattern, without
 from fallback.core.tool_formats.plain import broken_up
 from fallback.core.tool_formats.reading import THINK_CLOSE, THINK_OPEN, MarkedReader
 
+CALL_OPEN = "<tool_call>"
+CALL_CLOSE = "</tool_call>"
+# Whatever the format, an answer may have to be written in the general one.
+GENERAL_MARKUP = frozenset({CALL_OPEN, CALL_CLOSE, THINK_OPEN, THINK_CLOSE})
+
 _THOUGHT = rf"\s*{pattern(THINK_OPEN)}"
 
 
@@ -34,7 +39,8 @@ class Marked:
     between: ClassVar[str] = ""
     end: ClassVar[str] = ""
     raw_close: ClassVar[str] = ""
-    markup: ClassVar[frozenset[str]] = frozenset({THINK_OPEN, THINK_CLOSE})
+    several: ClassVar[bool] = True
+    markup: ClassVar[frozenset[str]] = GENERAL_MARKUP
     output_head: ClassVar[str] = ""
     named: ClassVar[Expected] = Expected(' { "name" : <NAME>')
     joined: ClassVar[Expected | None] = None
@@ -44,6 +50,10 @@ class Marked:
     def head(self, name: str, form: InputForm) -> str:
         """A call up to its input."""
         raise NotImplementedError
+
+    def head_rule(self, name: str, form: InputForm) -> str:
+        """The head, and what else the model may write there, as grammar."""
+        return literal(self.head(name, form))
 
     def tail(self, form: InputForm) -> str:
         """A call from its input to its end."""
@@ -64,6 +74,10 @@ class Marked:
     def takes(self, tools: Sequence[Tool]) -> bool:
         """Whether calls of all of these can be written in it."""
         return all(input_form(tool) != "raw" for tool in tools)
+
+    def evidence(self, name: str) -> tuple[str, ...]:
+        """What a template that knows the format writes for a call, in this order."""
+        return (self.mark + self.after_mark + self.head(name, "object"),)
 
     # -- to the model ------------------------------------------------------------------------
 
@@ -100,6 +114,10 @@ class Marked:
                 text += whole_input(part.arguments, form) + self.tail(form)
             before = part
         return text, len(text)
+
+    def prefill_text(self, text: str) -> str:
+        """The beginning of the answer as the client wrote it."""
+        return text
 
     # -- the grammar -------------------------------------------------------------------------
 
@@ -159,13 +177,16 @@ class Marked:
         if not offers:
             yield f"more_s: {end}"
             return
-        yield f"more_s: {f'more* {end}' if parallel else end}"
-        yield f"more: {literal(self.between)} call"
+        if parallel and self.several:
+            yield f"more_s: more* {end}"
+            yield f"more: {literal(self.between)} call"
+        else:
+            yield f"more_s: {end}"
         yield "call_s: call more_s"
         yield "call: " + " | ".join(f"call_{i}" for i in range(len(offers)))
         for i, offer in enumerate(offers):
             form = input_form(offer.tool)
-            head = literal(self.head(offer.tool.name, form))
+            head = self.head_rule(offer.tool.name, form)
             yield f"call_{i}: {head} {offer.input} {self.tail_rule(form)}"
 
     # -- from the model ----------------------------------------------------------------------
