@@ -15,7 +15,9 @@ from fallback.core.conversation import Text
 
 StopReason: TypeAlias = Literal["end", "stop_sequence", "max_tokens", "tool_calls", "refusal"]
 CallKind: TypeAlias = Literal["function", "custom"]
-CutKind: TypeAlias = Literal["tools", "turns", "system", "tool_results", "last_turn"]
+CutKind: TypeAlias = Literal[
+    "tools", "tool_descriptions", "turns", "system", "tool_results", "last_turn"
+]
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

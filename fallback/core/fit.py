@@ -1,49 +1,82 @@
-"""Making a large conversation small enough for the local model.
+"""Making a large conversation small enough for the local model, and for the time there is.
 
 The rule, which README states and every provenance reports. A conversation that fits is left
-whole. Otherwise these go, one after the other, each no further than needed:
+whole. Otherwise system prompt, instructions and tools are cut first, until they leave the turns
+an eighth, a quarter or half of the budget, whichever is enough for these, and half at most. In
+this order, each no further than needed:
 
-1. tools: those that nobody has used before those that the conversation used, the last of the
-   list first. Where the answer must be a tool call, the tool that is named (or the first one)
-   stays until step 6;
-2. the oldest turns, up to the last user turn;
-3. long tool results and call arguments, shortened in the middle, with a mark;
-4. the oldest tool exchanges since the last user turn, but for the last one;
-5. the system prompt and other instructions, shortened in the middle;
-6. the tool that stayed in step 1;
-7. what else follows the last user turn;
-8. the last user turn, shortened in the middle with a mark; what an application put before
-   the user's own words (the last text of the turn) goes before these.
+1. tools that the conversation neither used nor is about, by their names and descriptions: all
+   but their signatures, then they;
+2. of the instructions what is neither their start nor a rule;
+3. the descriptions of the tools that are left, but for their signatures.
+
+Then, until all fits:
+
+4. the middle of long tool results and call arguments; those of the last exchange only where
+   they are over an eighth of the budget;
+5. the oldest turns and tool exchanges, in blocks, down to the last 1024 tokens of them;
+6. the middle of the last exchange's results;
+7. the other turns, but for the last user turn and the last exchange after it;
+8. the tools that are left, those that were used last;
+9. more of the tool results, then all instructions;
+10. what follows the last user turn;
+11. a tool that has to be called: where the answer must be a tool call, the tool that is named
+    (or the first one) stays until here;
+12. the last user turn, shortened in the middle with a mark; what an application put before
+    the user's own words (the last text of the turn) goes before these.
 
 The last user turn is the last one in which a user says something, rather than a client
-returns a tool's result. A tool call is never parted from its result. Instructions (system
-turns) before the first turn and since the last user turn count as system prompt.
+returns a tool's result. A tool call is never parted from its result. Instructions are the
+system prompt and the system turns before the first answer and since the last user turn; others
+are turns like any. A schema for the answer is never cut.
+
+So that the model need not read everything again at each turn, the fitted conversation begins
+alike from turn to turn: up to step 8 the turns count as if they had grown to the next of a few
+sizes, and what is cut is fixed in size or place by these alone.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from fallback.core import fit_steps
+from fallback.core import fit_results, fit_texts, fit_tools, fit_turns
 from fallback.core.answer import Cut, CutKind
-from fallback.core.conversation import Conversation
-from fallback.core.fit_steps import Step
+from fallback.core.conversation import Conversation, ToolResult, Turn
+from fallback.core.exchanges import growing_turns, parts_of
+from fallback.core.fit_report import report
+from fallback.core.fit_steps import Result, Scale, Step
+from fallback.core.sizes import size_at_least
 
-_RULE: tuple[Callable[[Conversation], Step], ...] = (
-    fit_steps.tools,
-    fit_steps.old_turns,
-    fit_steps.tool_results,
-    fit_steps.old_exchanges,
-    fit_steps.instructions,
-    fit_steps.staying_tools,
-    fit_steps.last_exchange,
-    fit_steps.user_context,
-    fit_steps.user_words,
-    fit_steps.everything,
+_Plan: TypeAlias = Callable[[Conversation, Scale], Step]
+
+# What the turns are beside.
+_HEAD: tuple[_Plan, ...] = (
+    fit_tools.idle_signatures,
+    fit_tools.idle_tools,
+    fit_texts.instructions,
+    fit_tools.signatures,
 )
+_TURNS: tuple[_Plan, ...] = (
+    fit_turns.old_turns,
+    fit_results.results,
+    fit_turns.recent_turns,
+    fit_tools.tools,
+)
+# When it comes to every token.
+_LAST: tuple[_Plan, ...] = (
+    fit_results.short_results,
+    fit_texts.all_instructions,
+    fit_turns.last_exchange,
+    fit_tools.staying_tools,
+    fit_texts.user_context,
+    fit_texts.user_words,
+    fit_turns.everything,
+)
+_SHARES = (8, 4, 2)  # one of so many parts of the budget
 
 
 class Fitted(msgspec.Struct, frozen=True):
@@ -58,43 +91,120 @@ def fit(
 ) -> Fitted:
     """Cut the conversation down to the budget, by the rule at the head of this file.
 
-    `count` gives the tokens of a whole conversation and is the expensive part: it is called
-    once where all fits, else about ten to twenty times. Never fails: what is over the budget
-    with no turns, tools and instructions left is returned so. The same input gives the same
-    output, and a larger budget never keeps less of the last user turn.
+    `count` gives the tokens of a whole conversation: it is called once where all fits, else
+    about twenty times, and once for each turn alone. Never fails: what is over the budget with
+    no turns, tools and instructions left is returned so. The same input gives the same output,
+    and a larger budget never keeps less of anything.
     """
-    tokens = count(conversation)
-    cuts: dict[CutKind, Cut] = {}
-    for plan in _RULE:
-        if tokens <= budget_tokens:
-            break
-        step = plan(conversation)
+    if count(conversation) <= budget_tokens:
+        return Fitted(conversation)
+    cutting = _Cutting(conversation, budget_tokens, count)
+    for plan in _HEAD:
+        cutting.apply(plan, cutting.allotted)
+    cutting.apply(fit_results.old_results, cutting.roomy)
+    cutting.apply(fit_results.results, cutting.latest)
+    for plan in _TURNS:
+        cutting.apply(plan, cutting.roomy)
+    for plan in _LAST:
+        cutting.apply(plan, cutting.exact)
+    return Fitted(
+        cutting.conversation, report(conversation, cutting.conversation, cutting.saved_tokens)
+    )
+
+
+class _Size(NamedTuple):
+    """The tokens of a whole conversation; of its turns, as they are and once they are old; and
+    what these may come to before more of them is cut."""
+
+    tokens: int
+    turns: int
+    settled: int
+    room: int
+
+
+class _Cutting:
+    """A conversation on its way through the rule."""
+
+    def __init__(
+        self, conversation: Conversation, budget: int, count: Callable[[Conversation], int]
+    ) -> None:
+        self.conversation = conversation
+        self.saved_tokens: dict[CutKind, int] = {}
+        self._budget = budget
+        self._count = count
+        self._empty = Conversation(model=conversation.model)
+        self._empty_tokens = count(self._empty)
+        self._weights: dict[Turn, int] = {}
+        self._dropped = 0
+        with_tools = any(isinstance(part, ToolResult) for part in parts_of(conversation.turns))
+        self._reserve = budget // 8 if with_tools else 0
+        self._size = self._measure(Result(conversation))
+
+    def __repr__(self) -> str:
+        return f"<_Cutting {self._size} of {self._budget} saved={self.saved_tokens}>"
+
+    def apply(self, plan: _Plan, demand: Callable[[_Size], int]) -> None:
+        """Cut by one step as far as it takes, if the demand is over the budget."""
+        if demand(self._size) <= self._budget:
+            return
+        step = plan(self.conversation, Scale(self._weigh_settled, self._dropped))
         if step.levels > 0:
-            level, left = _lowest_level(step, budget_tokens, count)
-            conversation, things = step.cut(level)
-            cuts[step.what] = _add(cuts.get(step.what), step.what, things, tokens - left)
-            tokens = left
-    return Fitted(conversation, tuple(cuts.values()))
+            self._take(step, step.cut(self._lowest_level(step, demand)))
 
+    def allotted(self, size: _Size) -> int:
+        """The tokens of all but the turns, and the share of the budget that these get."""
+        shares = (self._budget // parts for parts in _SHARES)
+        needed = size.room + self._reserve
+        share = next((share for share in shares if share >= needed), self._budget // 2)
+        return size.tokens - size.turns + share
 
-def _lowest_level(step: Step, budget: int, count: Callable[[Conversation], int]) -> tuple[int, int]:
-    """The lowest level that fits, or the highest, and the tokens that are left at it.
+    def latest(self, size: _Size) -> int:
+        """So that the last results take no more than is kept for them."""
+        if self.roomy(size) <= self._budget and size.tokens <= self._budget:
+            return 0
+        return self._budget + size.turns - size.settled - self._reserve
 
-    Bisecting one predicate over the same levels keeps the result monotone in the budget even
-    where `count` is not quite monotone in the level.
-    """
-    counted: dict[int, int] = {}
+    def roomy(self, size: _Size) -> int:
+        """The tokens with turns that have grown as far as they may."""
+        return size.tokens - size.turns + size.room + self._reserve
 
-    def fits(level: int) -> bool:
-        counted[level] = count(step.cut(level).conversation)
-        return counted[level] <= budget
+    def exact(self, size: _Size) -> int:
+        """The tokens as they are."""
+        return size.tokens
 
-    level = step.levels
-    if fits(level):
-        level = 1 + bisect_left(range(1, level), True, key=fits)
-    return level, counted[level]
+    def _take(self, step: Step, result: Result) -> None:
+        before, self._size = self._size.tokens, self._measure(result)
+        self.conversation = result.conversation
+        self._dropped += result.dropped_tokens
+        saved = self.saved_tokens.get(step.what, 0)
+        self.saved_tokens[step.what] = saved + before - self._size.tokens
 
+    def _lowest_level(self, step: Step, demand: Callable[[_Size], int]) -> int:
+        """The lowest level that fits, or the highest.
 
-def _add(cut: Cut | None, what: CutKind, things: int, tokens: int) -> Cut:
-    before = cut or Cut(what=what, count=0, tokens=0)
-    return Cut(what=what, count=before.count + things, tokens=max(0, before.tokens + tokens))
+        Bisecting one predicate over the same levels keeps the result monotone in the budget
+        even where `count` is not quite monotone in the level.
+        """
+
+        def fits(level: int) -> bool:
+            return demand(self._measure(step.cut(level))) <= self._budget
+
+        if not fits(step.levels):
+            return step.levels
+        return 1 + bisect_left(range(1, step.levels), True, key=fits)
+
+    def _measure(self, result: Result) -> _Size:
+        turns = growing_turns(result.conversation.turns)
+        settled = sum(map(self._weigh_settled, turns))
+        room = max(settled, result.room_tokens or size_at_least(settled))
+        tokens = self._count(result.conversation)
+        return _Size(tokens, sum(map(self._weigh, turns)), settled, room)
+
+    def _weigh_settled(self, turn: Turn) -> int:
+        return self._weigh(fit_results.settled(turn))
+
+    def _weigh(self, turn: Turn) -> int:
+        if turn not in self._weights:
+            alone = msgspec.structs.replace(self._empty, turns=(turn,))
+            self._weights[turn] = max(1, self._count(alone) - self._empty_tokens)
+        return self._weights[turn]

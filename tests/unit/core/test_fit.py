@@ -13,6 +13,7 @@ from fallback.core.conversation import (
     Conversation,
     Part,
     Text,
+    Thinking,
     Tool,
     ToolCall,
     ToolChoice,
@@ -20,7 +21,7 @@ from fallback.core.conversation import (
     Turn,
 )
 from fallback.core.fit import Fitted, fit
-from fallback.core.fit_steps import MARK, shorten
+from fallback.core.shorten import MARK
 
 
 def count(conversation: Conversation) -> int:
@@ -88,7 +89,7 @@ choices = st.sampled_from(
 
 
 def _with_own_ids(conversation: Conversation) -> Conversation:
-    """As clients number them: no two calls of a conversation have the same id."""
+    """As clients number them, no two calls have the same id; and no two turns are the same."""
     numbers = itertools.count()
 
     def numbered(part: Part) -> Part:
@@ -96,7 +97,10 @@ def _with_own_ids(conversation: Conversation) -> Conversation:
             return msgspec.structs.replace(part, id=str(next(numbers)))
         return part
 
-    turns = tuple(Turn(t.role, tuple(map(numbered, t.parts))) for t in conversation.turns)
+    turns = tuple(
+        Turn(turn.role, (Thinking(f"turn {i}"), *map(numbered, turn.parts)))
+        for i, turn in enumerate(conversation.turns)
+    )
     return msgspec.structs.replace(conversation, turns=turns)
 
 
@@ -136,13 +140,26 @@ def test_cuts_are_told_exactly_when_something_is_cut(
 
 @given(conversations, budgets, st.integers(0, 2000))
 @settings(deadline=None)
-def test_a_larger_budget_keeps_no_less_of_the_users_words(
+def test_a_larger_budget_keeps_no_less_of_anything(
     conversation: Conversation, budget: int, more: int
 ) -> None:
-    """The user's last words never shrink as the budget grows."""
+    """System prompt, tools, turns and every text in them only grow with the budget."""
     small = fit(conversation, budget, count).conversation
     large = fit(conversation, budget + more, count).conversation
-    assert len(last_words(large)) >= len(last_words(small))
+    assert len(last_words(small)) <= len(last_words(large))
+    assert len(small.system) <= len(large.system)
+    assert {tool.name for tool in small.tools} <= {tool.name for tool in large.tools}
+    sizes = {_origin(turn): _size(turn) for turn in large.turns}
+    assert all(_size(turn) <= sizes[_origin(turn)] for turn in small.turns)
+
+
+def _origin(turn: Turn) -> str:
+    """What stays of a turn when it is shortened: here, its first part's number."""
+    return turn.parts[0].text if turn.parts and isinstance(turn.parts[0], Thinking) else ""
+
+
+def _size(turn: Turn) -> int:
+    return sum(len(_chars(part)) for part in turn.parts)
 
 
 @given(conversations, budgets)
@@ -174,16 +191,16 @@ def _pairs(conversation: Conversation) -> set[tuple[str, int]]:
 @given(conversations, budgets)
 @settings(deadline=None)
 def test_counting_is_sparing(conversation: Conversation, budget: int) -> None:
-    """The whole conversation is rendered and tokenized some twenty times at most."""
+    """The whole conversation is counted some thirty times at most."""
     counted = 0
 
     def counting(conversation: Conversation) -> int:
         nonlocal counted
-        counted += 1
+        counted += len(conversation.turns) > 1
         return count(conversation)
 
     fit(conversation, budget, counting)
-    assert counted <= 21
+    assert counted <= 30
 
 
 def test_unused_tools_go_first_and_the_rest_stays() -> None:
@@ -238,7 +255,7 @@ def test_long_results_are_shortened_before_exchanges_go() -> None:
     conversation = Conversation(
         model="m", turns=(user("go"), *exchange("1", result="r" * 8000), *exchange("2"))
     )
-    fitted = fit(conversation, 400, count)
+    fitted = fit(conversation, 500, count)
     assert [cut.what for cut in fitted.cuts] == ["tool_results"]
     assert MARK in text_of(fitted.conversation.turns[2])[0]
     assert fitted.conversation.turns[3:] == conversation.turns[3:]
@@ -253,18 +270,96 @@ def test_of_many_exchanges_the_last_stays_with_the_users_turn() -> None:
     assert fitted.turns[-2:] == conversation.turns[-2:]
 
 
-def test_instructions_behind_the_users_turn_are_cut_as_system_prompt() -> None:
-    """Instructions in the tail are shortened, keep their start, and outlive the tool loop."""
-    late = Turn("system", (Text("Always " + "x" * 4000),))
+def test_instructions_around_the_users_turn_are_cut_as_system_prompt() -> None:
+    """Behind the first words or the last, they keep start and rules, and outlive a tool loop."""
+    setup = Turn("system", (Text("It is " + "a thing. " * 400 + "You must sing. " + "b. " * 400),))
+    late = Turn("system", (Text("Be kind. " + "c. " * 2000),))
+    loop = [turn for i in range(40) for turn in exchange(str(i))]
     conversation = Conversation(
-        model="m", turns=(user("go"), late, *exchange("1"), *exchange("2"), *exchange("3"))
+        model="m", turns=(user("old"), setup, assistant("ok"), user("go"), late, *loop)
     )
-    fitted = fit(conversation, 500, count)
-    assert [cut.what for cut in fitted.cuts] == ["turns", "system"]
-    kept = fitted.conversation.turns[1]
-    assert kept.role == "system"
-    assert text_of(kept)[0].startswith("Always ")
-    assert MARK in text_of(kept)[0]
+    fitted = fit(conversation, 1300, count)
+    assert {cut.what for cut in fitted.cuts} == {"system", "turns"}
+    kept, words, behind, *rest = fitted.conversation.turns
+    assert [turn.role for turn in (kept, words, behind)] == ["system", "user", "system"]
+    assert text_of(kept)[0].startswith("It is a thing.")
+    assert "You must sing." in text_of(kept)[0]
+    assert text_of(behind)[0].startswith("Be kind.")
+    assert MARK in text_of(behind)[0]
+    assert 2 < len(rest) < len(loop)
+
+
+def test_instructions_between_old_turns_go_with_them() -> None:
+    """A reminder of long ago does not outlive its turn."""
+    reminder = Turn("system", (Text("reminder " * 20),))
+    talk = [
+        turn for i in range(30) for turn in (user(f"{i} " + "q" * 90), assistant("a"), reminder)
+    ]
+    conversation = Conversation(model="m", turns=(*talk, user("now")))
+    fitted = fit(conversation, 500, count).conversation
+    assert 2 < len(fitted.turns) < 40
+    assert fitted.turns == conversation.turns[-len(fitted.turns) :]
+
+
+def test_tools_that_the_user_speaks_of_outlast_the_others() -> None:
+    """The user's words choose among tools of which none was used yet."""
+    short = (
+        Tool(name="GetWeather", description="Tells sun, rain and wind of a town."),
+        Tool(name="BookFlight", description="Books a flight between two airports."),
+        Tool(name="SendMail", description="Sends a message to a person."),
+        Tool(name="Convert", description="Converts amounts between currencies."),
+    )
+    tools = tuple(
+        msgspec.structs.replace(tool, description=tool.description + " more" * 200)
+        for tool in short
+    )
+    conversation = Conversation(model="m", tools=tools, turns=(user("What will the weather be?"),))
+    kept = fit(conversation, 470, count).conversation.tools
+    assert [tool for tool in kept if tool in tools] == [tools[0]]
+    assert fit(conversation, 430, count).conversation.tools == tools[:1]
+    by_description = msgspec.structs.replace(
+        conversation, turns=(user("how much are 3 euros in other currencies, the amounts please"),)
+    )
+    assert fit(by_description, 430, count).conversation.tools == tools[3:]
+
+
+def test_a_tool_gives_its_explanations_before_it_goes() -> None:
+    """What is left of it is its first sentence and a schema that admits the same."""
+    parameters = {
+        "type": "object",
+        "properties": {
+            "description": {"type": "string", "description": "why " * 200},
+            "n": {"enum": [1, 2], "default": 1, "examples": [1]},
+        },
+        "required": ["description"],
+    }
+    tool = Tool(name="run", description="Runs it. Then it stops.", parameters=parameters)
+    conversation = Conversation(model="m", tools=(tool,), turns=(user("go"),))
+    fitted = fit(conversation, 200, count)
+    assert [(cut.what, cut.count) for cut in fitted.cuts] == [("tool_descriptions", 1)]
+    (kept,) = fitted.conversation.tools
+    assert kept.description == "Runs it."
+    assert kept.parameters == {
+        "type": "object",
+        "properties": {"description": {"type": "string"}, "n": {"enum": [1, 2]}},
+        "required": ["description"],
+    }
+
+
+def test_shortened_arguments_stay_json() -> None:
+    """Only the texts in them lose their middle."""
+    arguments = msgspec.json.encode({"path": "a.py", "lines": ["x" * 9000], "n": 1}).decode()
+    call = ToolCall(id="1", name="write", arguments=arguments)
+    answer = Turn("user", (ToolResult(call_id="1", text="done"),))
+    conversation = Conversation(
+        model="m", turns=(user("go"), Turn("assistant", (call,)), answer, user("and now?"))
+    )
+    fitted = fit(conversation, 500, count).conversation
+    (kept,) = fitted.turns[1].parts
+    assert isinstance(kept, ToolCall)
+    told = msgspec.json.decode(kept.arguments)
+    assert (told["path"], told["n"]) == ("a.py", 1)
+    assert MARK in told["lines"][0]
 
 
 def test_context_goes_before_the_users_own_words() -> None:
@@ -302,13 +397,3 @@ def test_captured_requests_fit_with_the_users_words(budget: int) -> None:
         assert count(fitted) <= budget, name
         if len(last_words(conversation)) < 400:
             assert last_words(fitted) == last_words(conversation), name
-
-
-@given(st.text(max_size=200), st.integers(-5, 250))
-def test_shortening_keeps_start_and_end(text: str, kept: int) -> None:
-    """A shortened text is shorter, begins and ends like the whole one, and says it is cut."""
-    short = shorten(text, kept)
-    start, mark, end = short.partition(MARK)
-    assert len(short) <= len(text)
-    assert text.startswith(start)
-    assert short == text or kept <= 0 or (mark and text.endswith(end))
