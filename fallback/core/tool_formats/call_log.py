@@ -54,19 +54,20 @@ class CallLog:
 
     def feed(self, text: str) -> tuple[str, bool]:
         """Pass the open call's input on: what is behind it, and whether it has ended."""
-        said, rest = self._scanner.feed(text)
+        # All of it may have been out already.
+        said, rest = ("", text) if self._scanner.done else self._scanner.feed(text)
         self.emit(ToolCallDelta, said)
         self._arguments.append(said)
         if self._scanner.done:
-            self._out.append(ToolCallEnded())
-            is_object = isinstance(self._scanner, ObjectScanner)
-            self._broken |= is_object and not _is_json("".join(self._arguments))
+            self.end()
         return rest, self._scanner.done
 
-    def break_off(self) -> None:
-        """The open call ends where it is."""
-        self._broken = True
+    def end(self) -> None:
+        """The open call ends where it is, which may be too soon."""
         self._out.append(ToolCallEnded())
+        is_object = isinstance(self._scanner, ObjectScanner)
+        whole = self._scanner.done and (not is_object or _is_json("".join(self._arguments)))
+        self._broken |= not whole
 
     def reason(self, reason: StopReason) -> StopReason:
         """The reason of the answer's end in the light of its calls."""

@@ -82,7 +82,7 @@ class HarmonyReader:
         A call that the model left unfinished by its own choice counts as cut off.
         """
         if self._read == self._read_input:
-            self._calls.break_off()
+            self._calls.end()
         elif self._read == self._read_thought:
             self._calls.emit(ThinkingDelta, self._held)
         elif self._read in (self._read_start, self._read_text, self._read_opening):

@@ -125,7 +125,7 @@ class MarkedReader:
         if self._read == self._read_thinking:
             self._calls.emit(ThinkingDelta, self._held)
         elif self._read == self._read_input:
-            self._calls.break_off()
+            self._calls.end()
         elif self._read not in (self._read_close, self._read_joint):
             self._calls.emit(TextDelta, self._before_call + self._held)
         self._held = self._before_call = ""
