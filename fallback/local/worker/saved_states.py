@@ -100,7 +100,7 @@ class SavedStates:
         state.ram_bytes = size
         self._in_ram[key] = state
         self._in_ram.move_to_end(key)
-        dropped = [s for s in self._beginnings(state) if s is not pinned and self._leave_ram(s)]
+        dropped = [each for each in self._beginnings(state) if self._leave_ram(each)]
         while self.ram_bytes > self._budget_bytes:
             oldest = next(s for s in self._in_ram.values() if s is not pinned)
             self._leave_ram(oldest)

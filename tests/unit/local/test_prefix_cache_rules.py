@@ -165,12 +165,26 @@ def test_what_was_used_longest_ago_is_dropped() -> None:
 
 def test_what_is_being_restored_is_not_dropped() -> None:
     """The state that a lease restores outlasts the saves of the same lease."""
+    cache = Cache(slots=2, budget=8, cells=10)
+    cache.serve(1, "aaaa")
+    assert cache.clear_slots()
+    cache.saved(key("aaaa"), 4)
+    cache.serve(2, "bbbb")
+    cache.serve(3, "cccc")
+    lease = cache.start(4, "aaaa-", reserved=10)
+    assert lease.source == Restore(key("aaaa"), 4)
+    assert [save.key for save in lease.saves] == [key("bbbb"), key("cccc")]
+    assert cache.saved(key("bbbb"), 4) == ()
+    assert cache.saved(key("cccc"), 4) == (key("bbbb"),)
+
+
+def test_no_room_beside_what_is_being_restored() -> None:
+    """A state that does not fit beside the one that the same lease restores is not kept."""
     cache = Cache(budget=5)
     cache.serve(1, "aaaa")
     cache.serve(2, "bbbb")
-    lease = cache.start(3, "aaaa-")
-    assert lease.source == Restore(key("aaaa"), 4)
-    assert cache.saved(lease.saves[0].key, 4) == (key("bbbb"),)
+    assert cache.start(3, "aaaa-").source == Restore(key("aaaa"), 4)
+    assert cache.saved(key("bbbb"), 4) == (key("bbbb"),)
     assert cache.state_bytes == 4
 
 
@@ -259,6 +273,16 @@ def test_uncuttable_whole_states_only() -> None:
     lease = cache.start(2, "hello you")
     assert lease.source == Keep()
     assert lease.saves == (Save(key=key("hello"), slot=0, tokens=5),)
+
+
+def test_uncuttable_a_running_twin_moves_on() -> None:
+    """There a sequence that runs from the same tokens does not keep them for others."""
+    cache = Cache(slots=2, cuttable=False)
+    cache.start(1, "hello")
+    cache.start(2, "hello")
+    cache.grown(2, 5)
+    cache.end(1, "hello")
+    assert len(cache.start(3, "world").saves) == 1
 
 
 def test_uncuttable_beginnings_stay() -> None:
