@@ -104,5 +104,5 @@ def span(seconds: float) -> str:
 
 
 def _well(found: dict[str, Any]) -> bool:
-    local = found["local"]["state"] in ("ready", "off")
+    local = found["local"]["state"] in ("ready", "idle", "off")
     return not found["unwell"] and local and found["storage"]["state"] != "failing"

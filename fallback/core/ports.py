@@ -130,9 +130,10 @@ EngineEvent: TypeAlias = (
 
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """`detail` is a sentence for a person; `model` is set once a model is loaded. `tool_format`
-    names the one of `core.tool_formats` that this model's template has."""
+    names the one of `core.tool_formats` that this model's template has, `tuning` says in words how
+    the model is run. An `idle` engine has no model loaded and loads it for whoever asks."""
 
-    state: Literal["starting", "ready", "failed", "off"]
+    state: Literal["starting", "ready", "failed", "off", "idle"]
     detail: str = ""
     model: ModelIdentity | None = None
     pid: int | None = None
@@ -141,6 +142,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     active: int = 0
     queued: int = 0
     tool_format: str = "general"
+    tuning: str = ""
 
 
 class Engine(Protocol):

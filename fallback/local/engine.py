@@ -16,17 +16,19 @@ from fallback.core.errors import (
 )
 from fallback.core.ports import EngineEvent, EngineStatus, GenerateRequest, ModelIdentity
 from fallback.local import wire
+from fallback.local.calibrating import CALIBRATION_COMMAND, Calibrator
 from fallback.local.link import WorkerLink, WorkerLost
 from fallback.local.resume import Resume
 from fallback.local.settings import WorkerSettings
-from fallback.local.supervisor import WORKER_COMMAND, Supervisor
+from fallback.local.supervisor import WORKER_COMMAND, Supervisor, worker_environment
 
 _BUSY_RETRY_S = 5
 
 
 class LocalEngine:
     """Inference in a worker process. `environment` is filtered before the worker sees it;
-    `on_change` hears of every change of its state."""
+    `on_change` hears of every change of its state; `may_calibrate` says whether the cloud is
+    well enough for the machine to be measured."""
 
     def __init__(
         self,
@@ -34,10 +36,13 @@ class LocalEngine:
         *,
         environment: Mapping[str, str],
         command: Sequence[str] = WORKER_COMMAND,
+        calibration_command: Sequence[str] = CALIBRATION_COMMAND,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         on_change: Callable[[EngineStatus], None] = lambda status: None,
+        may_calibrate: Callable[[], bool] = lambda: True,
     ) -> None:
         self._settings = settings
+        self._may_calibrate = may_calibrate
         self._generating = 0
         self._stopped = False
         self._supervisor = Supervisor(
@@ -46,6 +51,15 @@ class LocalEngine:
             command=command,
             sleep=sleep,
             on_change=on_change,
+            on_ready=self._loaded,
+        )
+        self._calibrator = Calibrator(
+            settings,
+            environment=worker_environment(environment),
+            idle=self._idle,
+            done=self._supervisor.renew,
+            command=calibration_command,
+            sleep=sleep,
         )
 
     def __repr__(self) -> str:
@@ -58,6 +72,7 @@ class LocalEngine:
     async def stop(self) -> None:
         """End the worker; requests in progress fail with `EngineNotReady`."""
         self._stopped = True
+        await self._calibrator.stop()
         await self._supervisor.stop()
 
     def status(self) -> EngineStatus:
@@ -97,10 +112,26 @@ class LocalEngine:
     @contextmanager
     def _at_work(self) -> Iterator[None]:
         self._generating += 1
+        self._calibrator.interrupt()
         try:
             yield
         finally:
             self._generating -= 1
+
+    def _loaded(self, ready: wire.Ready) -> None:
+        if ready.calibrate:
+            self._calibrator.want()
+
+    def _idle(self) -> bool:
+        """Whether the machine may be measured: nobody needs the model, or is about to."""
+        status = self._supervisor.status()
+        working = self.generating or status.active + status.queued > 0
+        return status.state == "ready" and not working and self._may_calibrate()
+
+    @property
+    def calibrating(self) -> bool:
+        """Whether the machine is being measured now; what else computes would spoil it."""
+        return self._calibrator.running
 
     @property
     def generating(self) -> bool:

@@ -154,6 +154,11 @@ class WorkerLink:
         """Whether the worker is still there to be asked."""
         return not self._ending.done()
 
+    @property
+    def busy(self) -> bool:
+        """Whether anybody waits for a reply."""
+        return bool(self._calls)
+
     def ping(self) -> None:
         """Ask for a pong."""
         self._post(wire.Ping())

@@ -6,6 +6,9 @@ What can go wrong, and what is done about it:
 - The model file is bad: `failed`, with the reason. Another try when the file changes, or after
   five minutes; a bad file does not get better by being hashed again and again.
 - This process is killed: the worker reads the end of its stdin and exits at once.
+
+A worker that nobody needed for `idle_unload_s` is ended (`idle.py`) and started again by whoever
+asks; one that can be replaced by a better is replaced when it has nothing to do.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ from typing import Literal
 import msgspec
 
 from fallback.core.errors import EngineNotReady
-from fallback.core.ports import EngineStatus, ModelIdentity
+from fallback.core.ports import EngineStatus
 from fallback.local import wire
+from fallback.local.idle import Idleness, Rest
 from fallback.local.link import LoadFailed, WorkerLink, WorkerLost
 from fallback.local.pulse import Pulse
 from fallback.local.settings import WorkerSettings
@@ -51,9 +55,11 @@ _ENVIRONMENT_KEPT_PREFIXES = ("LC_", "OMP_", "GOMP_", "GGML_")
 
 
 class _End(msgspec.Struct, frozen=True, kw_only=True):
-    """How one worker's life went, and how long it served; `refused`: its model cannot be loaded."""
+    """How one worker's life went, and how long it served; `refused`: its model cannot be loaded;
+    `rest`: it was ended on purpose."""
 
     reason: str
+    rest: Rest | None = None
     bad_file: bool = False
     refused: bool = False
     served_s: float = 0.0
@@ -61,7 +67,7 @@ class _End(msgspec.Struct, frozen=True, kw_only=True):
 
 class Supervisor:
     """One worker at a time. `sleep` takes seconds and is for the waits between two workers;
-    `on_change` hears of every change of state."""
+    `on_change` hears of every change of state, `on_ready` of every loaded model."""
 
     def __init__(
         self,
@@ -71,15 +77,19 @@ class Supervisor:
         command: Sequence[str] = WORKER_COMMAND,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         on_change: Callable[[EngineStatus], None] = lambda status: None,
+        on_ready: Callable[[wire.Ready], None] = lambda ready: None,
     ) -> None:
         self._settings = settings
         self._on_change = on_change
+        self._on_ready = on_ready
         self._environment = worker_environment(environment)
         self._command = command
         self._sleep = sleep
         self._task: asyncio.Task[None] | None = None
         self._link: WorkerLink | None = None
         self._pulse: Pulse | None = None
+        self._idleness = Idleness(settings.idle_unload_s, now=0.0)
+        self._wanted = asyncio.Event()
         self._status = EngineStatus(state="off", detail="not started")
         self._changed = asyncio.Event()
 
@@ -87,7 +97,8 @@ class Supervisor:
         return f"<Supervisor {self._status.state} link={self._link}>"
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Begin, or go on if the worker was ended for want of work; returns at once."""
+        self._wanted.set()
         if self._task is None:
             self._become("starting", "the model is being loaded")
             self._task = asyncio.create_task(self._supervise())
@@ -101,6 +112,10 @@ class Supervisor:
                 await task
         self._become("off", "stopped")
 
+    def renew(self) -> None:
+        """Replace the worker once it has nothing to do; what it would be is better."""
+        self._idleness.renew()
+
     def status(self) -> EngineStatus:
         """The state now, with the gauges of the last heartbeat."""
         if self._pulse is None:
@@ -113,6 +128,8 @@ class Supervisor:
 
         Raises `EngineNotReady`: at once where waiting is of no use, else after `timeout_s`.
         """
+        self._wanted.set()
+        self._idleness.worked(asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout(timeout_s):
                 while (link := self._link) is None or not link.alive:
@@ -131,6 +148,9 @@ class Supervisor:
         while True:
             stamp = _file_stamp(self._settings.model_path)
             end = await self._live()
+            if end.rest is not None:
+                await self._rest(end)
+                continue
             if end.bad_file:
                 self._become("failed", end.reason)
                 await self._file_change(stamp)
@@ -141,6 +161,13 @@ class Supervisor:
                 failures += 1
             restarts = self._status.restarts + 1
             self._status = msgspec.structs.replace(self._status, restarts=restarts)
+
+    async def _rest(self, end: _End) -> None:
+        """The worker was ended on purpose: go on at once, or when someone asks."""
+        if end.rest == "idle":
+            self._become("idle", end.reason)
+            await self._wanted.wait()
+        self._become("starting", "the model is being loaded again")
 
     async def _live(self) -> _End:
         """One worker's life, from spawn to reaped."""
@@ -155,8 +182,8 @@ class Supervisor:
         try:
             self._serve(link, await link.loaded(self._settings.load_timeout_s))
             ready_at = loop.time()
-            reason = await self._watch(link)
-            return _End(reason=f"the worker was lost: {reason}", served_s=loop.time() - ready_at)
+            end = await self._watch(link)
+            return msgspec.structs.replace(end, served_s=loop.time() - ready_at)
         except LoadFailed as failure:
             bad_file = failure.kind == "model_file"
             return _End(reason=str(failure), bad_file=bad_file, refused=True)
@@ -170,23 +197,29 @@ class Supervisor:
 
     def _serve(self, link: WorkerLink, ready: wire.Ready) -> None:
         self._link = link
-        self._become("ready", "", model=ready.model, pid=link.pid, load_s=ready.load_s)
+        self._become("ready", "", link, ready)
+        self._on_ready(ready)
 
-    async def _watch(self, link: WorkerLink) -> WorkerLost:
-        """Keep the pulse until the worker is gone."""
+    async def _watch(self, link: WorkerLink) -> _End:
+        """Keep the pulse until the worker is gone, or may go."""
         loop = asyncio.get_running_loop()
         settings = self._settings
         self._pulse = pulse = Pulse(
             misses_allowed=settings.heartbeat_misses, stall_s=settings.stall_s, now=loop.time()
         )
+        self._idleness = Idleness(settings.idle_unload_s, loop.time())
         ended = asyncio.ensure_future(link.ended())
         while not ended.done():
+            busy = link.busy or pulse.gauges.active + pulse.gauges.queued > 0
+            if rest := self._idleness.rest(busy, loop.time()):
+                self._wanted.clear()  # whoever asks from here on wants the next worker
+                return _End(reason=f"nobody asked for {settings.idle_unload_s:g} s", rest=rest)
             if why := pulse.ping(loop.time()):
                 link.give_up(why)
                 break
             link.ping()
             await asyncio.wait([ended], timeout=settings.heartbeat_s)
-        return await ended
+        return _End(reason=f"the worker was lost: {await ended}")
 
     def _on_pong(self, pong: wire.Pong) -> None:
         if self._pulse is not None:
@@ -200,21 +233,22 @@ class Supervisor:
 
     def _become(
         self,
-        state: Literal["starting", "ready", "failed", "off"],
+        state: Literal["starting", "ready", "failed", "off", "idle"],
         detail: str,
-        *,
-        model: ModelIdentity | None = None,
-        pid: int | None = None,
-        load_s: float | None = None,
+        link: WorkerLink | None = None,
+        ready: wire.Ready | None = None,
     ) -> None:
-        self._status = EngineStatus(
-            state=state,
-            detail=detail,
-            model=model,
-            pid=pid,
-            restarts=self._status.restarts,
-            load_s=load_s,
-        )
+        status = EngineStatus(state=state, detail=detail, restarts=self._status.restarts)
+        if link is not None and ready is not None:
+            status = msgspec.structs.replace(
+                status,
+                model=ready.model,
+                pid=link.pid,
+                load_s=ready.load_s,
+                tool_format=ready.tool_format,
+                tuning=ready.tuning,
+            )
+        self._status = status
         self._changed.set()
         self._changed = asyncio.Event()
         self._on_change(self._status)

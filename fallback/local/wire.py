@@ -86,11 +86,14 @@ class Ping(msgspec.Struct, frozen=True, tag="ping"):
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """The model is loaded; it took `load_s` seconds from the worker's start."""
+    """The model is loaded; it took `load_s` seconds from the worker's start. `tuning` says in
+    words how it is run; `calibrate`, that it was never measured here and may be."""
 
     model: ModelIdentity
     load_s: float
     tool_format: str = "general"
+    tuning: str = ""
+    calibrate: bool = False
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

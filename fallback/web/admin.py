@@ -64,7 +64,7 @@ def _add_status(app: FastAPI, status: Callable[[], dict[str, Any]]) -> None:
     def ready() -> Response:
         """200 once the local tier could answer, or is switched off."""
         local = status()["local"]
-        return _json(local, 200 if local["state"] in ("ready", "off") else 503)
+        return _json(local, 200 if local["state"] in ("ready", "idle", "off") else 503)
 
 
 def _add_outages(app: FastAPI, outages: Outages, clock: Callable[[], float]) -> None:

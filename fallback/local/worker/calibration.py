@@ -106,7 +106,7 @@ class Calibration:
         )
 
     def _try(self, choice: Choice) -> None:
-        """Measure a choice and keep what came of it."""
+        """Measure a choice and keep what came of it. Raises `Disturbed`."""
         record = self._record
         tries = record.tries + 1 if record.trying == choice else 1
         self._keep(msgspec.structs.replace(record, trying=choice, tries=tries))
@@ -114,7 +114,7 @@ class Calibration:
         if tries > _MOST_TRIES:
             trial = Trial(choice=choice, failure="this process did not survive it")
         else:
-            trial = self._measure(choice)
+            trial = self._measured(choice)
         self._keep(
             msgspec.structs.replace(
                 self._record,
@@ -124,6 +124,14 @@ class Calibration:
                 spent_s=self._record.spent_s + time.monotonic() - began_s,
             )
         )
+
+    def _measured(self, choice: Choice) -> Trial:
+        try:
+            return self._measure(choice)
+        except Disturbed:
+            # It survived, though nothing was learned: that is no try.
+            self._keep(msgspec.structs.replace(self._record, trying=None, tries=0))
+            raise
 
     def _measure(self, choice: Choice) -> Trial:
         try:
@@ -204,7 +212,7 @@ def main() -> int:
     outbound = os.dup(1)
     os.dup2(2, 1)  # what native code prints is no report
     with contextlib.suppress(msgspec.DecodeError):
-        order = msgspec.json.decode(sys.stdin.buffer.readline(), type=CalibrationOrder)
+        order = msgspec.json.decode(_line(), type=CalibrationOrder)
         threading.Thread(target=_follow_parent, daemon=True).start()
         os.write(outbound, msgspec.json.encode(calibrate(order)) + b"\n")
         return 0
@@ -228,8 +236,17 @@ def calibrate(order: CalibrationOrder) -> CalibrationReport:
         return CalibrationReport(end="impossible", detail=str(error))
 
 
+def _line() -> bytes:
+    """The first line of stdin; read without a buffer, which a thread that waits would lock."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
+        line += byte
+    return line
+
+
 def _follow_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):
+        pass
     os._exit(0)
 
 

@@ -58,7 +58,8 @@ class FakeWorker:
         if self.behaviour == "dies-first" and self.life == 1:
             sys.exit(3)
         print("llama.cpp says hello on stdout", flush=True)
-        self.channel.send(wire.Ready(model=MODEL, load_s=0.5))
+        calibrate = self.behaviour == "wants-calibration" and self.life == 1
+        self.channel.send(wire.Ready(model=MODEL, load_s=0.5, calibrate=calibrate))
         if self.behaviour == "garbage":
             os.write(self.channel._outbound, b"llama_model_loader: loaded")
 
@@ -88,7 +89,7 @@ class FakeWorker:
         if self.refused(message.id):
             return
         self.channel.send(wire.Started(id=message.id, input_tokens=3))
-        if self.behaviour == "silent":
+        if self.behaviour in ("silent", "wants-calibration"):
             return
         words = ANSWER.removeprefix(message.request.prefix).split()
         said = 5 - len(words)

@@ -61,7 +61,14 @@ async def running(
     sleep: Callable[[float], Awaitable[object]] = no_wait,
 ) -> AsyncIterator[LocalEngine]:
     command = (sys.executable, str(FAKE), behaviour, str(tmp_path / "lives"))
-    engine = LocalEngine(settings, environment=os.environ, command=command, sleep=sleep)
+    measure = (sys.executable, str(FAKE.with_name("fake_calibration.py")), "good")
+    engine = LocalEngine(
+        settings,
+        environment=os.environ,
+        command=command,
+        calibration_command=(*measure, str(tmp_path / "calibrations")),
+        sleep=sleep,
+    )
     engine.start()
     try:
         yield engine
@@ -288,6 +295,66 @@ async def test_given_up(tmp_path: Path, behaviour: str, reason: str) -> None:
         assert await waits.asked.get() == 0.1
         assert engine.status().state == "starting"
         assert reason in engine.status().detail
+
+
+async def test_idle_unload(tmp_path: Path) -> None:
+    """A worker that nobody needs is ended without a failure, and loaded again for who asks."""
+    settings = msgspec.structs.replace(SETTINGS, idle_unload_s=0.05)
+    async with running("good", tmp_path, settings=settings) as engine:
+        await engine.ready(20)
+        pid = engine.status().pid
+        await until_state(engine, "idle")
+        assert "nobody asked for 0.05 s" in engine.status().detail
+        assert pid is not None
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+        assert text_of(await collect(engine)) == "one two three four five"
+        await until_state(engine, "idle")
+        engine.start()
+        await until_state(engine, "ready")
+        assert (engine.status().restarts, (tmp_path / "lives").stat().st_size) == (0, 3)
+
+
+async def test_busy_is_not_idle(tmp_path: Path) -> None:
+    """A worker that is answering is not ended, however long that takes."""
+    settings = msgspec.structs.replace(SETTINGS, idle_unload_s=0.02)
+    async with running("silent", tmp_path, settings=settings) as engine:
+        async with aclosing(engine.generate(REQUEST)) as events:
+            await anext(events)
+            await heartbeats(engine, 3)
+            assert engine.status().state == "ready"
+        await until_state(engine, "idle")
+
+
+async def test_renewed_when_measured(tmp_path: Path) -> None:
+    """Once the machine is measured, the worker is replaced when it has nothing to do; an answer
+    in progress is not cut off for it."""
+    async with running("wants-calibration", tmp_path) as engine:
+        async with aclosing(engine.generate(REQUEST)) as events:
+            await anext(events)
+            first = engine.status().pid
+            await heartbeats(engine, 3)
+            assert engine.status().pid == first
+        async with asyncio.timeout(20):
+            while engine.status().pid in (first, None):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        assert engine.status().restarts == 0
+
+
+async def heartbeats(engine: LocalEngine, count: int) -> None:
+    for _ in range(count):
+        pulse = engine._supervisor._pulse
+        assert pulse is not None
+        before = pulse.gauges
+        async with asyncio.timeout(20):
+            while pulse.gauges is before:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+
+
+async def until_state(engine: LocalEngine, state: str) -> None:
+    async with asyncio.timeout(20):
+        while engine.status().state != state:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 async def test_impossible_command(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ class Log:
     @contextmanager
     def listening(self) -> Iterator[list[str]]:
         """All lines from here on, what it says for information too."""
-        self._listener = lines = []
+        lines: list[str] = []
+        self._listener = lines
         try:
             yield lines
         finally:
