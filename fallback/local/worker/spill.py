@@ -155,11 +155,13 @@ def _read_head(file: BinaryIO, key: str) -> tuple[bytes, int, int]:
 
 
 def _by_use(folders: Iterable[Path]) -> dict[Path, int]:
-    """The files with their sizes, what was used longest ago first. What another process deletes
+    """Our files with their sizes, what was used longest ago first. What another process deletes
     meanwhile is left out."""
     found = []
     for folder in folders:
         for path in _children(folder):
+            if path.suffix not in (_SUFFIX, _UNFINISHED):
+                continue
             with contextlib.suppress(OSError):
                 status = path.stat()
                 found.append((status.st_mtime_ns, path, status.st_size))

@@ -178,14 +178,23 @@ def test_what_is_being_restored_is_not_dropped() -> None:
     assert cache.saved(key("cccc"), 4) == (key("bbbb"),)
 
 
+def test_restoring_is_using() -> None:
+    """A state that was restored outlasts one that was saved after it but not used."""
+    cache = Cache(budget=12)
+    for id, word in enumerate(["aaaa", "bbbb", "cccc", "aa--"]):
+        cache.serve(id, word)
+    assert cache.serve(5, "dddd") == (key("bbbb"),)
+
+
 def test_no_room_beside_what_is_being_restored() -> None:
-    """A state that does not fit beside the one that the same lease restores is not kept."""
-    cache = Cache(budget=5)
-    cache.serve(1, "aaaa")
-    cache.serve(2, "bbbb")
-    assert cache.start(3, "aaaa-").source == Restore(key("aaaa"), 4)
-    assert cache.saved(key("bbbb"), 4) == (key("bbbb"),)
-    assert cache.state_bytes == 4
+    """A state that does not fit beside the one that the same lease restores is not kept, and
+    pushes no other out."""
+    cache = Cache(budget=9)
+    for id, word in enumerate(["aaaa", "cccc", "bbbbbb"]):
+        cache.serve(id, word)
+    assert cache.start(4, "aaaa-").source == Restore(key("aaaa"), 4)
+    assert cache.saved(key("bbbbbb"), 6) == (key("bbbbbb"),)
+    assert cache.state_bytes == 8
 
 
 def test_the_beginning_of_another_is_dropped() -> None:
@@ -232,6 +241,17 @@ def test_unified_the_lender_stays() -> None:
     cache.serve(2, "b")
     lease = cache.start(3, "system: else", reserved=16)
     assert lease == Lease(slot=1, reused=8, source=Copy(0))
+
+
+def test_unified_the_lender_is_not_wiped() -> None:
+    """Where all cells are wanted, the one with the beginning is gone on with, though another was
+    used longer ago."""
+    cache = Cache(slots=2, cells=20)
+    cache.serve(1, "older---")
+    cache.serve(2, "system: talk")
+    lease = cache.start(3, "system: else", reserved=20)
+    assert (lease.slot, lease.source, lease.wipes) == (1, Keep(), (0,))
+    assert [save.slot for save in lease.saves] == [1, 0]
 
 
 def test_unified_a_twin_is_saved_once() -> None:
@@ -366,6 +386,16 @@ def test_backup() -> None:
     cache.serve(4, "hello you")
     save = cache.backup()
     assert save == Save(key=key("hello you"), slot=0, tokens=9)
+
+
+def test_backup_that_fails() -> None:
+    """A resident whose state cannot be had is not asked for again."""
+    cache = Cache()
+    cache.serve(1, "hello")
+    save = cache.backup()
+    assert save is not None
+    cache.lost(save.key)
+    assert cache.backup() is None
 
 
 def test_backup_pushes_nothing_out() -> None:

@@ -164,6 +164,18 @@ def test_what_was_not_finished(tmp_path: Path) -> None:
     assert not half.exists()
 
 
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
+    """In a folder that holds other files too, only states are counted and deleted."""
+    foreign = tmp_path / "models" / "model.gguf"
+    foreign.parent.mkdir()
+    foreign.write_bytes(bytes(BUDGET))
+    os.utime(foreign, (1, 1))
+    here = store(tmp_path)
+    assert here.write(spill(1), b"state") == ()
+    assert here.load_index() == (spill(1),)
+    assert foreign.exists()
+
+
 @given(data=st.data())
 def test_damage_is_found(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever byte is changed, cut off or added, the state is gone, never wrong."""
