@@ -41,6 +41,9 @@ class Warmer(Protocol):
     @property
     def generating(self) -> bool: ...
 
+    @property
+    def calibrating(self) -> bool: ...
+
     def status(self) -> EngineStatus: ...
 
     async def warm(
@@ -128,10 +131,13 @@ class Standby:
             self._alarm.set()
 
     def engine_changed(self, status: EngineStatus) -> None:
-        """A worker has come or gone."""
-        if status.state == "ready" and status.pid != self._paced[0]:
+        """A worker has come or gone. One that was ended for want of work is not brought back by
+        conversations in which nobody has asked since."""
+        if status.state == "idle":
+            self._conversations = Conversations()
+        elif status.state != "ready":
             self._conversations.cool()
-            self._stir.set()
+        self._stir.set()
 
     def status(self) -> StandbyStatus:
         """How it stands."""
@@ -188,6 +194,8 @@ class Standby:
         """Why the engine cannot take it now, in words; empty where it can."""
         if self._engine.generating:
             return "the engine is answering"
+        if self._engine.calibrating:
+            return "the machine is being measured"
         state = self._engine.status().state
         return "" if state in ("ready", "idle") else f"the engine is {state}"
 

@@ -90,7 +90,7 @@ class Supervisor:
         self._pulse: Pulse | None = None
         self._idleness = Idleness(settings.idle_unload_s, now=0.0)
         self._wanted = asyncio.Event()
-        self._status = EngineStatus(state="off", detail="not started")
+        self._status = EngineStatus(state="idle", detail="the model is loaded when it is needed")
         self._changed = asyncio.Event()
 
     def __repr__(self) -> str:

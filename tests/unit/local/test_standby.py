@@ -28,8 +28,8 @@ class FakeWarmer:
     """Warms in `takes_s`; `said` has what it was told, with the time. `errors` come first."""
 
     def __init__(self, *errors: FallbackError, takes_s: float = 3.0) -> None:
-        self.generating = False
-        self.pid = 1
+        self.generating = self.calibrating = False
+        self.pid: int | None = 1
         self.state = "ready"
         self.takes_s = takes_s
         self.errors = list(errors)
@@ -208,9 +208,11 @@ def test_a_new_worker_is_given_everything_again() -> None:
             on.standby.saw(request(b"a", session=b"a"))
             on.standby.saw(request(b"b", session=b"b"))
             await asyncio.sleep(20)
-            on.engine.pid = 2
+            on.engine.pid, on.engine.state = 2, "starting"
             on.standby.engine_changed(on.engine.status())
             assert on.standby.status().warm == 0
+            on.engine.state = "ready"
+            on.standby.engine_changed(on.engine.status())
             await asyncio.sleep(20)
             assert sorted(on.engine.done) == [b"a", b"a", b"b", b"b"]
             assert on.engine.paces == [0.25, 0.25]
@@ -218,15 +220,34 @@ def test_a_new_worker_is_given_everything_again() -> None:
     run(story())
 
 
-def test_the_same_worker_again_is_no_new_one() -> None:
-    """A status of the worker that is known changes nothing."""
+def test_an_engine_that_rests_is_woken_by_a_new_request_only() -> None:
+    """What was warm in it does not bring it back."""
 
     async def story() -> None:
         async with bench() as on:
+            on.standby.saw(request(b"old"))
+            await asyncio.sleep(20)
+            on.engine.pid, on.engine.state = None, "idle"
+            on.standby.engine_changed(on.engine.status())
+            await asyncio.sleep(1000)
+            assert on.engine.done == [b"old"]
+            on.standby.saw(request(b"new"))
+            await asyncio.sleep(20)
+            assert on.engine.done == [b"old", b"new"]
+
+    run(story())
+
+
+def test_it_waits_while_the_machine_is_measured() -> None:
+    """What it computed would spoil the figures."""
+
+    async def story() -> None:
+        async with bench() as on:
+            on.engine.calibrating = True
             on.standby.saw(request())
             await asyncio.sleep(20)
-            on.standby.engine_changed(on.engine.status())
-            assert on.standby.status().warm == 1
+            assert on.engine.bodies == []
+            assert on.standby.status().why == "the machine is being measured"
 
     run(story())
 

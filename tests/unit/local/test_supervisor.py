@@ -188,7 +188,7 @@ async def test_loaded_when_it_is_needed(tmp_path: Path) -> None:
     command = (sys.executable, str(FAKE), "good", str(tmp_path / "lives"))
     engine = LocalEngine(SETTINGS, environment=os.environ, command=command, sleep=no_wait)
     try:
-        assert engine.status().state == "off"
+        assert engine.status().state == "idle"
         assert (await engine.ready(20)).name == "fake"
     finally:
         await engine.stop()
