@@ -35,7 +35,7 @@ from fallback.local.worker.llama.estimate import model_shape
 from fallback.local.worker.llama.measure import Disturbed, Probe
 from fallback.local.worker.llama.model import Model
 from fallback.local.worker.llama.quantize import has_repacked_kernels, quantize
-from fallback.local.worker.modelfile import ModelFileError
+from fallback.local.worker.modelfile import ModelFileError, verify
 from fallback.local.worker.tuning import Choice, Variant, first_choice, tuned
 
 # Deeper than this nothing is measured; a larger context would only take memory.
@@ -52,7 +52,8 @@ class Calibration:
         self._order = order
         self._cache_dir = cache_dir
         self._settings = order.settings
-        sha256 = loading.verified(order.settings)
+        path = Path(order.settings.model_path)
+        sha256 = verify(path, order.settings.model_sha256, cache_dir)
         self._found = loading.find(order.settings, sha256)
         self._layers, _ = loading.offload(order.settings, self._found)
         self._record = self._found.record or Record()

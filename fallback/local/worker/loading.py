@@ -167,9 +167,3 @@ def _requantized(choice: Choice, found: Found, layers: int) -> Model | None:
         return Model(path, sha256=made.sha256, gpu_layers=layers, requantized_from=made.made_of)
     except ModelFileError:
         return None
-
-
-def verified(settings: WorkerSettings) -> str:
-    """The hash of the model file, which may now be trusted. Raises `ModelFileError`."""
-    cache_dir = Path(settings.cache_dir) if settings.cache_dir else None
-    return verify(Path(settings.model_path), settings.model_sha256, cache_dir)

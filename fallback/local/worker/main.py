@@ -26,8 +26,7 @@ from fallback.local.worker.scheduler import Scheduler
 from fallback.local.worker.warming import Warming
 
 if TYPE_CHECKING:
-    from fallback.local.worker.llama.context import Llama
-    from fallback.local.worker.llama.model import Model
+    from fallback.local.worker.loading import Loaded
 
 _BAD_PROTOCOL = 76
 # Requests between the reader and the scheduler; the scheduler's own queue comes after them.
@@ -47,8 +46,8 @@ def main() -> int:
     desk = Desk(settings.slots + settings.queue_limit + _INTAKE_LIMIT)
     _start_thread("reader", _read, messages, desk, channel)
     try:
-        model, llama = _load(settings)
-        _serve(settings, desk, channel, model, llama, began)
+        loaded = _load(settings)
+        _serve(settings, desk, channel, loaded, began)
     except ModelFileError as error:
         channel.send(wire.Failed(kind="model_file", message=str(error)))
     except EngineError as error:
@@ -56,44 +55,50 @@ def main() -> int:
     return 1
 
 
-def _load(settings: WorkerSettings) -> tuple[Model, Llama]:
+def _load(settings: WorkerSettings) -> Loaded:
     path = Path(settings.model_path)
     cache_dir = Path(settings.cache_dir) if settings.cache_dir else None
     sha256 = verify(path, settings.model_sha256, cache_dir)
     # Only a verified file is worth the 0.3 s of these imports, and a bad one is told at once.
-    from fallback.local.worker.llama.context import Llama
-    from fallback.local.worker.llama.model import Model
+    from fallback.local.worker.loading import load
 
-    model = Model(path, sha256=sha256)
-    return model, Llama(model, settings)
+    return load(settings, sha256)
 
 
 def _serve(
     settings: WorkerSettings,
     desk: Desk,
     channel: Channel,
-    model: Model,
-    llama: Llama,
+    loaded: Loaded,
     began: float,
 ) -> None:
     from fallback.local.worker.decoder import Decoder
     from fallback.local.worker.intake import Intake
+    from fallback.local.worker.llama.context import Llama
 
-    context_tokens = min(llama.context_tokens, model.train_context_tokens)
+    model, tuning = loaded.model, loaded.tuning
+    llama = Llama(model, tuning)
+    context_tokens = min(tuning.sequence_tokens, model.train_context_tokens)
     intake = Intake(model, context_tokens)
     scheduler = Scheduler(
         slots=settings.slots,
         context_tokens=llama.context_tokens,
-        batch_tokens=settings.batch_tokens,
+        batch_tokens=tuning.batch_tokens,
         mixed_batch_tokens=settings.mixed_batch_tokens,
         queue_limit=settings.queue_limit,
     )
     _start_thread("intake", intake.run, desk, channel)
     identity = model.identity(settings, context_tokens)
-    channel.send(wire.Ready(model=identity, load_s=time.monotonic() - began))
+    channel.send(
+        wire.Ready(
+            model=identity,
+            load_s=time.monotonic() - began,
+            tuning=tuning.describe(),
+            calibrate=loaded.calibrate,
+        )
+    )
     _start_thread("grammars", model.prepare_grammars)
-    cores = physical_cores()
-    warming = Warming(cores=cores, threads=settings.threads or cores)
+    warming = Warming(cores=physical_cores(), threads=tuning.choice.threads)
     Decoder(desk, channel, model, llama, scheduler, warming, time.monotonic).run()
 
 

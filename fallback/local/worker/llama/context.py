@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import llama_cpp
 import numpy as np
 
 from fallback.core.errors import EngineError
-from fallback.local.settings import WorkerSettings
-from fallback.local.worker.cpu import physical_cores
 from fallback.local.worker.llama.batch import Batch
 from fallback.local.worker.llama.log import log
 from fallback.local.worker.llama.model import Model
+from fallback.local.worker.llama.parameters import context_parameters
 from fallback.local.worker.llama.sampler import Candidates, sampler_chain
 from fallback.local.worker.prepared import Prepared
 from fallback.local.worker.sampling import end_bias, ends_sentence
 from fallback.local.worker.scheduler import Chunk, Plan, Sampled
+from fallback.local.worker.tuning import Tuning
 
 _TAIL_TOKENS = 4
 
@@ -24,20 +22,20 @@ _TAIL_TOKENS = 4
 class Llama:
     """The context and the sequences that live in it."""
 
-    def __init__(self, model: Model, settings: WorkerSettings) -> None:
+    def __init__(self, model: Model, tuning: Tuning) -> None:
         """Reserve the memory. Raises `EngineError` if there is not enough of it."""
         self._model = model
-        self._batch = Batch(settings.batch_tokens)
+        self._batch = Batch(tuning.batch_tokens)
         self._candidates = Candidates(model.vocabulary_size)
         self._end_tokens = np.array(model.end_tokens, dtype=np.intp)
         self._closing_tokens = np.array(model.closing_tokens(), dtype=np.intp)
         self._sequences: dict[int, _Sequence] = {}
         self._context = llama_cpp.llama_init_from_model(
-            model.pointer, _context_parameters(settings)
+            model.pointer, context_parameters(tuning, outputs=tuning.slots)
         )
         if not self._context:
             raise EngineError(
-                f"llama.cpp cannot make a context of {settings.context_tokens} tokens:"
+                f"llama.cpp cannot make a context of {tuning.context_tokens} tokens:"
                 f" {log.last_error()}; set a smaller one"
             )
         self._memory = llama_cpp.llama_get_memory(self._context)
@@ -155,24 +153,3 @@ class _Sequence:
 
     def free(self) -> None:
         llama_cpp.llama_sampler_free(self.chain)
-
-
-def _context_parameters(settings: WorkerSettings) -> Any:
-    threads = settings.threads or physical_cores()
-    parameters = llama_cpp.llama_context_default_params()
-    parameters.n_ctx = settings.context_tokens
-    parameters.n_batch = settings.batch_tokens
-    parameters.n_ubatch = settings.batch_tokens
-    parameters.n_seq_max = settings.slots
-    parameters.n_outputs_max = settings.slots
-    parameters.n_threads = threads
-    parameters.n_threads_batch = threads
-    parameters.kv_unified = True
-    parameters.no_perf = True
-    # Off, for at depth it halves the speed of decoding on a CPU; llama.cpp's default is `auto`.
-    parameters.flash_attn_type = (
-        llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
-        if settings.flash_attention
-        else llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    )
-    return parameters
