@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,7 +45,8 @@ def compact(value: object) -> str:
 
 
 formats = st.sampled_from(sorted(FORMATS))
-objects = st.dictionaries(st.text("abc", max_size=2), st.text(max_size=6), max_size=2)
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\x7f"), max_size=12)
+objects = st.dictionaries(st.text("abc", max_size=2), texts, max_size=2)
 words = st.text("abc <>[]{}|\n.é", max_size=12)
 calls = st.one_of(
     st.tuples(st.sampled_from(["run", "look-at"]), objects.map(compact)),
@@ -67,7 +69,11 @@ def offers_of(form: ToolFormat) -> tuple[Offer, ...]:
 def matcher(form: ToolFormat, rules: Iterable[str]) -> llguidance.LLMatcher:
     inputs = [f"{o.input}: {INPUTS[input_form(o.tool)]}" for o in offers_of(form)]
     begun = [f"begun: {INPUTS['object']}", f"begun_text: {INPUTS['string']}"]
-    lark = "\n".join([*rules, *inputs, *begun, ""])
+    return compiled("\n".join([*rules, *inputs, *begun, ""])).deep_copy()
+
+
+@functools.cache
+def compiled(lark: str) -> llguidance.LLMatcher:
     made = llguidance.LLMatcher(TOKENIZER, lark, log_level=0)
     assert not made.is_error(), f"{made.get_error()}\n{lark}"
     return made
