@@ -1,19 +1,25 @@
 """Which tokens make up the next step. Pure.
 
-While a prompt is read, what has lower priority pauses. Then decoding sequences come first,
-prompts after them in order of urgency, within a budget that is smaller while anyone decodes:
-the larger a step, the longer all in it wait for their next token. Standby takes the smaller
-steps as well, since whoever comes meanwhile waits for the step's end. Guessed tokens get, in
-equal parts, what is left of the budget.
+- While a prompt is read, what has lower priority pauses.
+- Then decoding sequences come first, prompts after them in turn, within a budget that is
+  smaller while anyone decodes: the larger a step, the longer all in it wait for a token.
+- A prompt pauses while its client has had more of the model than that of a sequence before it.
+  For nearly all of a step with a prompt is the prompt's; so each has its share, and neither
+  waits for more than twice its own time.
+- Standby takes the smaller steps as well: whoever comes meanwhile waits for the step's end.
+- Guessed tokens get, in equal parts, what is left of the budget.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
+from typing import Final
 
-from fallback.local.worker.queueing import Sequence
+from fallback.local.worker.queueing import Sequence, turns
 from fallback.local.worker.steps import Plan
+
+# So much more may a client have had before its prompts pause: short ones never do.
+_AHEAD_S: Final = 2.0
 
 
 def next_step(
@@ -32,24 +38,26 @@ def next_step(
 
 
 def _taking_part(running: Iterable[Sequence]) -> tuple[list[Sequence], list[Sequence]]:
-    decoding, prefilling = [], []
-    level = -math.inf
+    decoding: list[Sequence] = []
+    prefilling: list[Sequence] = []
     for sequence in running:
-        if sequence.sampled:
-            decoding.append(sequence)
-        else:
-            prefilling.append(sequence)
-            level = max(level, sequence.level)
+        (decoding if sequence.sampled else prefilling).append(sequence)
     if prefilling:
+        level = max(s.level for s in prefilling)
         decoding = [s for s in decoding if s.level >= level]
-        prefilling = sorted((s for s in prefilling if s.level >= level), key=_urgency)
+        reading = [s for s in prefilling if s.level >= level]
+        prefilling = []
+        for sequence in sorted(reading, key=turns(reading)):
+            if not _ahead(sequence, [*decoding, *prefilling]):
+                prefilling.append(sequence)
     # Long forced runs go after the single tokens, so that each decoding sequence has one.
     decoding.sort(key=_shortness)
     return decoding, prefilling
 
 
-def _urgency(sequence: Sequence) -> tuple[float, float, int]:
-    return sequence.urgency
+def _ahead(sequence: Sequence, others: Iterable[Sequence]) -> bool:
+    had_s = sequence.account.had_s
+    return any(had_s > other.account.had_s + _AHEAD_S for other in others)
 
 
 def _shortness(sequence: Sequence) -> tuple[int, int]:

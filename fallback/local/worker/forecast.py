@@ -12,7 +12,8 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
-from fallback.local.worker.queueing import Sequence, slots_held, victims
+from fallback.local.worker.fair_shares import Account
+from fallback.local.worker.queueing import Sequence, slots_held, turns, victims
 from fallback.local.worker.speed import Speed
 
 # Speeds are known to about a fifth (measured: step times scatter by 15 %). A job is refused or
@@ -56,7 +57,7 @@ class Forecast:
         return self._speed.decode_s(len(depths), sum(depths) / len(depths))
 
     def cost_s(self, sequence: Sequence) -> float:
-        """Seconds that it takes from others: its prompt, and its part of full steps."""
+        """Seconds that the model will work for it: its prompt, and its part of full steps."""
         step_s = self._speed.decode_s(self._slots, sequence.known) / self._slots
         return self.read_s(sequence) + self.rest_tokens(sequence) * step_s
 
@@ -98,14 +99,18 @@ class _Course:
         self._context_tokens = context_tokens
         self._rest_tokens: dict[Sequence, float] = {}
         self._unread_s: dict[Sequence, float] = {}
+        self._due_s: dict[Sequence, float] = {}
+        self._had_s: dict[Account, float] = {}
         self.clock_s = 0.0
 
-    def first(self, line: Iterable[Sequence]) -> Sequence:
+    def first(self, line: list[Sequence]) -> Sequence:
         """Who goes in next."""
-        held = slots_held(self._rest_tokens)
-        return min(line, key=lambda sequence: sequence.rank(held))
+        return min(line, key=turns(line, self._due, slots_held(self._rest_tokens)))
 
     def start(self, sequence: Sequence) -> None:
+        had_s = self._had_s.get(sequence.account, sequence.account.had_s)
+        self._due_s[sequence] = self._due(sequence)
+        self._had_s[sequence.account] = had_s + self._forecast.cost_s(sequence)
         self._rest_tokens[sequence] = self._forecast.rest_tokens(sequence)
         if sequence.state != "decoding":
             self._unread_s[sequence] = self._forecast.read_s(sequence)
@@ -120,8 +125,14 @@ class _Course:
 
     def read_before_s(self, sequence: Sequence) -> float:
         """Seconds to read the prompts that go before this one's."""
-        before = [s for s in self._unread_s if s.urgency < sequence.urgency]
+        place = (-sequence.level, self._due(sequence))
+        before = [s for s in self._unread_s if (-s.level, self._due_s[s]) < place]
         return sum(self._unread_s[s] for s in before)
+
+    def _due(self, sequence: Sequence) -> float:
+        if sequence.running:
+            return sequence.due_s
+        return self._had_s.get(sequence.account, sequence.account.had_s) + sequence.rest_s
 
     def _victims(self, sequence: Sequence) -> list[Sequence] | None:
         running = self._rest_tokens

@@ -1,22 +1,29 @@
 """Who goes before whom. Pure.
 
 - Higher priority first; standby jobs after all others.
-- Between clients of the same priority: who holds the fewest slots, then who is due first
-  (`fair_queue.py`). Of one client: in order of arrival.
-- A due time never changes, so a sequence that was preempted is again where it was.
+- Between clients of the same priority: who holds the fewest slots, then who would be done
+  first if each had an equal share of the model (`fair_shares.py`): a short job of somebody who
+  has had little is not held up by another's queue or long prompt, and equally long ones do not
+  delay each other by taking turns.
+- Of one client: in order of arrival. So one that was preempted is again before later ones.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from fallback.local.worker.fair_queue import Group
+from fallback.local.worker.fair_shares import Account
 from fallback.local.worker.steps import Chunk, Job, Sampled, State
 
-Rank: TypeAlias = tuple[float, int, float, int]
+Group: TypeAlias = tuple[float, str]
+"""A level of priority, and a client."""
+
+Turn: TypeAlias = tuple[float, int, float, int]
 
 # An equal may be displaced after so long at the earliest: to keep and to restore a long
 # sequence takes some 0.2 s, which should remain a small part of the time.
@@ -26,37 +33,38 @@ _TURN_S: Final = 2.0
 class Sequence:
     """One job's counts: the tokens known (prompt and output), and how many are computed.
 
-    `starts` is its place in fair queueing's time, `cost_s` what it is expected to cost, and
-    `served_s` what it has cost so far.
+    `account` is its client's; `rest_s` how long the model is expected to work for it, from when
+    it last began to wait or to run.
     """
 
     __slots__ = (
+        "account",
         "added_at",
         "admitted_at",
+        "admitted_due_s",
         "arrival",
         "computed",
-        "cost_s",
+        "group",
         "job",
         "known",
         "level",
         "output",
+        "rest_s",
         "running",
         "sampled",
-        "served_s",
-        "starts",
     )
 
-    def __init__(self, job: Job, *, arrival: int, now: float) -> None:
+    def __init__(self, job: Job, *, account: Account, arrival: int, now: float) -> None:
         self.job = job
+        self.account = account
         self.arrival = arrival
         self.added_at = self.admitted_at = now
-        self.starts = 0.0
-        self.cost_s = 0.0
         self.level: float = -math.inf if job.standby else job.priority
+        self.group: Group = (self.level, job.client)
         self.known = job.prompt_tokens
         self.output = job.output_tokens
         self.computed = 0
-        self.served_s = 0.0
+        self.admitted_due_s = self.rest_s = 0.0
         self.running = False
         self.sampled = False
 
@@ -68,11 +76,6 @@ class Sequence:
         if not self.running:
             return "waiting"
         return "decoding" if self.sampled else "prefilling"
-
-    @property
-    def group(self) -> Group:
-        """Whom it shares with in equal parts, and whose part it takes."""
-        return (self.level, self.job.client)
 
     @property
     def pending(self) -> int:
@@ -90,18 +93,15 @@ class Sequence:
         return self.output > 0
 
     @property
-    def due(self) -> float:
-        """When it would be done if all clients were served at once."""
-        return self.starts + self.cost_s
+    def due_s(self) -> float:
+        """How much its client will have had of the model when this is done, as it looked when it
+        was admitted: what is under way is finished before what would take as long."""
+        return self.admitted_due_s if self.running else self.account.had_s + self.rest_s
 
-    @property
-    def urgency(self) -> tuple[float, float, int]:
-        """Sorts what runs: whose prompt is read first."""
-        return (-self.level, self.due, self.arrival)
-
-    def rank(self, held: Counter[Group]) -> Rank:
-        """Sorts what waits; `held` counts the slots of each group."""
-        return (-self.level, held[self.group], self.due, self.arrival)
+    def wait(self, rest_s: float) -> None:
+        """It has no slot any more; what it had computed is taken to be kept."""
+        self.running = False
+        self.rest_s = rest_s
 
     def admit(self, now: float) -> None:
         """It has a slot now; until told otherwise nothing lies there."""
@@ -109,6 +109,12 @@ class Sequence:
         self.sampled = False
         self.admitted_at = now
         self.computed = 0
+
+    def attach(self, computed: int, rest_s: float) -> None:
+        """So much lies in its slot."""
+        self.computed = computed
+        self.rest_s = rest_s
+        self.admitted_due_s = self.account.had_s + rest_s
 
     def take(self, sampled: Sampled) -> None:
         """Its output grew; what was guessed right is computed already."""
@@ -132,6 +138,22 @@ class Sequence:
 def slots_held(running: Iterable[Sequence]) -> Counter[Group]:
     """How many slots each group has."""
     return Counter(sequence.group for sequence in running)
+
+
+def turns(
+    sequences: Iterable[Sequence],
+    due_s: Callable[[Sequence], float] = attrgetter("due_s"),
+    held: Mapping[Group, int] = MappingProxyType({}),
+) -> Callable[[Sequence], Turn]:
+    """A key that sorts these sequences; `held` counts the slots of each group, where that is to
+    matter. A group goes where the first of it would."""
+    heads: dict[Group, Sequence] = {}
+    for sequence in sequences:
+        head = heads.setdefault(sequence.group, sequence)
+        if sequence.arrival < head.arrival:
+            heads[sequence.group] = sequence
+    group_due_s = {group: due_s(head) for group, head in heads.items()}
+    return lambda s: (-s.level, held.get(s.group, 0), group_due_s[s.group], s.arrival)
 
 
 def least(waiting: Iterable[Sequence], count: int) -> list[Sequence]:

@@ -30,9 +30,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from fallback.local.worker.batching import next_step
-from fallback.local.worker.fair_queue import FairQueue
+from fallback.local.worker.fair_shares import Account, FairShares
 from fallback.local.worker.forecast import Forecast
-from fallback.local.worker.queueing import Sequence, least, slots_held, victims
+from fallback.local.worker.queueing import Sequence, least, slots_held, turns, victims
 from fallback.local.worker.refusal import gave_way, too_many, too_slow
 from fallback.local.worker.speed import Speed, Work
 from fallback.local.worker.steps import (
@@ -91,7 +91,7 @@ class Scheduler:
         self._queue_limit = queue_limit
         self._speed = speed
         self._forecast = Forecast(slots=slots, context_tokens=context_tokens, speed=speed)
-        self._fair = FairQueue()
+        self._shares = FairShares()
         self._arrivals = 0
         self._waiting: dict[int, Sequence] = {}
         self._running: dict[int, Sequence] = {}
@@ -153,7 +153,8 @@ class Scheduler:
         self._refuse_beyond_limit(newcomer, now)
         self._refuse_late(newcomer, now)
         self._arrivals += 1
-        self._fair.charge(newcomer.group, newcomer.cost_s)
+        if not job.standby:
+            self._shares.open(newcomer.account)
         self._waiting[job.id] = newcomer
 
     def cancel(self, id: int) -> bool:
@@ -189,7 +190,7 @@ class Scheduler:
         sequence = self._running[id]
         if not 0 <= computed < sequence.known:
             raise ValueError(f"{computed} computed tokens of {sequence.known} in {sequence}")
-        sequence.computed = computed
+        sequence.attach(computed, self._forecast.cost_s(sequence))
 
     def schedule(self, *, max_drafts: int = 16) -> Plan:
         """Choose the next step, changing nothing. Each decoding sequence may get up to
@@ -232,9 +233,10 @@ class Scheduler:
         yield from self._waiting.values()
 
     def _newcomer(self, job: Job, now: float) -> Sequence:
-        newcomer = Sequence(job, arrival=self._arrivals, now=now)
-        newcomer.starts = self._fair.starts(newcomer.group)
-        newcomer.cost_s = self._forecast.cost_s(newcomer)
+        # Nobody pays for what was kept ready unasked.
+        account = Account("", 0.0) if job.standby else self._shares.account(job.client)
+        newcomer = Sequence(job, account=account, arrival=self._arrivals, now=now)
+        newcomer.rest_s = self._forecast.cost_s(newcomer)
         return newcomer
 
     def _wait_s(self, newcomer: Sequence, now: float) -> float:
@@ -258,7 +260,8 @@ class Scheduler:
 
     def _first_in_line(self) -> Sequence | None:
         held = slots_held(self._running.values())
-        first = min(self._waiting.values(), key=lambda s: s.rank(held), default=None)
+        key = turns(self._waiting.values(), held=held)
+        first = min(self._waiting.values(), key=key, default=None)
         return None if first is not None and first.job.standby and self._running else first
 
     def _start(self, sequence: Sequence, now: float) -> Admit:
@@ -270,23 +273,20 @@ class Scheduler:
     def _preempt(self, sequence: Sequence) -> Preempt:
         del self._running[sequence.job.id]
         self._waiting[sequence.job.id] = sequence
-        sequence.running = False
+        sequence.wait(self._forecast.cost_s(sequence))
         return Preempt(id=sequence.job.id, computed=sequence.computed)
 
     def _learn(self, plan: Plan, results: Mapping[int, Sampled], took_s: float) -> None:
         """The model's speed, and what each sequence has cost."""
         works = [_work(chunk, results.get(chunk.id)) for chunk in plan.chunks]
         self._speed.learn(works, took_s)
-        tokens = sum(work.tokens for work in works)
-        served: dict[float, float] = {}
+        each_s = took_s / max(1, sum(work.tokens for work in works))
+        served_s: dict[Account, float] = {}
         for chunk, work in zip(plan.chunks, works, strict=True):
             if (sequence := self._running.get(chunk.id)) is not None:
-                share_s = took_s * work.tokens / tokens
-                sequence.served_s += share_s
-                served[sequence.level] = served.get(sequence.level, 0.0) + share_s
-        for level, seconds in served.items():
-            clients = {s.job.client for s in self._sequences() if s.level == level}
-            self._fair.serve(level, seconds, len(clients))
+                account = sequence.account
+                served_s[account] = served_s.get(account, 0.0) + each_s * work.tokens
+        self._shares.serve(served_s)
 
     def _grow(self, sequence: Sequence, sampled: Sampled | None) -> Iterator[Event]:
         id = sequence.job.id
@@ -330,9 +330,8 @@ class Scheduler:
         id = sequence.job.id
         if self._running.pop(id, None) is None:
             del self._waiting[id]
-        self._fair.charge(sequence.group, sequence.served_s - sequence.cost_s)
-        if all(s.level != sequence.level for s in self._sequences()):
-            self._fair.forget(sequence.level)
+        if not sequence.job.standby:
+            self._shares.close(sequence.account)
 
 
 def _counts_against(sequence: Sequence, newcomer: Sequence) -> bool:
