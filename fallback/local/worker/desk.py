@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from typing import TypeAlias
@@ -22,7 +23,8 @@ class Desk:
     """`limit` bounds the requests taken in at once, counts and generations together."""
 
     def __init__(self, limit: int) -> None:
-        self.errands: queue.SimpleQueue[Errand] = queue.SimpleQueue()
+        self._errands: queue.PriorityQueue[tuple[bool, int, Errand]] = queue.PriorityQueue()
+        self._serials = itertools.count()
         self.arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
         self._limit = limit
         self._lock = threading.Lock()
@@ -39,8 +41,13 @@ class Desk:
             if len(self._wanted) >= self._limit:
                 return False
             self._wanted.add(errand.id)
-        self.errands.put(errand)
+        self._errands.put((isinstance(errand, wire.Warm), next(self._serials), errand))
         return True
+
+    def errand(self) -> Errand:
+        """The next for the intake, in the order they came, what is to be warmed after all others;
+        waits for one."""
+        return self._errands.get()[2]
 
     def cancel(self, cancel: wire.Cancel) -> None:
         """The parent wants this no more: whoever meets it next drops it."""

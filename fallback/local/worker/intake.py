@@ -32,7 +32,7 @@ class Intake:
     def run(self, desk: Desk, channel: Channel) -> None:
         """Serve for ever."""
         while True:
-            errand = desk.errands.get()
+            errand = desk.errand()
             if desk.wants(errand.id):
                 self._serve(errand, desk, channel)
             desk.worked()
