@@ -56,6 +56,7 @@ from fallback.upstream.transport import Transport, TransportError, UpstreamConfi
 from fallback.web.app import AsgiApp, WebApp
 
 _LOOK_AFTER_S = 4.0
+_FLASH_ATTENTION = {"auto": None, "on": True, "off": False}
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
@@ -98,7 +99,11 @@ class Service:
             resolve=self._resolve,
         )
         self._engine = engine or _engine(
-            settings.local, environ, self._transport, self._engine_changed
+            settings.local,
+            environ,
+            self._transport,
+            self._engine_changed,
+            may_calibrate=lambda: not self._board.unwell(),
         )
         self._standby = _standby(settings, self._engine, self._clock)
         self._vigil = Vigil(self._look, look_after_s=_LOOK_AFTER_S)
@@ -370,6 +375,7 @@ def _engine(
     environ: Mapping[str, str],
     transport: Transport,
     on_change: Callable[[EngineStatus], None],
+    may_calibrate: Callable[[], bool],
 ) -> Engine:
     if local.mode == "off":
         return EngineOff('switched off: local.mode = "off"')
@@ -383,13 +389,22 @@ def _engine(
             model_sha256=local.sha256 or model.sha256,
             quantization=model.quantization,
             context_tokens=local.context_tokens,
+            request_tokens=local.request_tokens,
             slots=local.slots,
             threads=local.threads,
+            gpu_layers=local.gpu_layers,
+            flash_attention=_FLASH_ATTENTION[local.flash_attention],
+            kv_type=local.kv_type,
+            memory_mb=local.memory_mb,
+            calibrate=local.calibrate,
+            requantize=local.requantize,
+            idle_unload_s=local.idle_unload_s,
             ready_timeout_s=local.ready_timeout_s,
             cache_dir=str(platformdirs.user_cache_path("fallback")),
         ),
         environment=environ,
         on_change=on_change,
+        may_calibrate=may_calibrate,
     )
 
 

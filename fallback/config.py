@@ -40,6 +40,7 @@ _NOT_SETTINGS = frozenset({"FALLBACK_CONFIG", "FALLBACK_URL", "FALLBACK_LLAMA_WH
 
 _HOST = r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?$"
 Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=0)]
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,8 +58,15 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Local(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The model on this machine, or on a server of yours (`mode = "remote"`, which heeds
     `remote` and the two times alone). `model` is an id of the catalog or the path of a GGUF
-    file; `sha256` pins a file of your own. `threads = 0` takes the physical cores. Without
-    `max_prompt_tokens` the context and `deadlines.local_first_content_s` bound a prompt.
+    file; `sha256` pins a file of your own. Without `max_prompt_tokens` the context and
+    `deadlines.local_first_content_s` bound a prompt.
+
+    All `slots` share `context_tokens` (0: what the model was trained for, at most 32768, if the
+    memory suffices), of which a request may have `request_tokens` or more (0: all). `threads = 0`
+    takes the physical cores, `memory_mb = 0` four fifths of what is free, `gpu_layers = -1` as
+    many as the GPUs hold. `calibrate` measures, when nobody needs the model, how it runs best
+    here; `requantize` lets a faster quantization of it be made. After `idle_unload_s` without
+    work (0: never) the model is unloaded until someone asks.
 
     `standby`: what is done for the moment the cloud fails. `off` loads the model when it is needed,
     `loaded` at the start, `warm` also keeps the beginnings of live conversations computed, with
@@ -68,9 +76,17 @@ class Local(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     model: str = "smollm2-135m-instruct"
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
     models_dir: str | None = None
-    context_tokens: Positive = 8192
-    slots: Positive = 4
-    threads: Annotated[int, Meta(ge=0)] = 0
+    context_tokens: Count = 0
+    request_tokens: Count = 0
+    slots: Annotated[int, Meta(ge=1, le=64)] = 4
+    threads: Count = 0
+    gpu_layers: Annotated[int, Meta(ge=-1)] = -1
+    flash_attention: Literal["auto", "on", "off"] = "auto"
+    kv_type: Literal["auto", "f16", "q8_0"] = "auto"
+    memory_mb: Count = 0
+    calibrate: Literal["auto", "off"] = "auto"
+    requantize: Literal["auto", "off"] = "auto"
+    idle_unload_s: Annotated[float, Meta(ge=0)] = 0.0
     max_output_tokens: Positive = 1024
     max_prompt_tokens: Positive | None = None
     ready_timeout_s: Seconds = 20.0

@@ -87,6 +87,7 @@ def ailing_fallback(cloud_url: str, log: Path, **overrides: str) -> Iterator[Fal
         "UPSTREAMS__ANTHROPIC__BASE_URL": cloud_url,
         "UPSTREAMS__OPENAI__BASE_URL": cloud_url,
         "STORAGE__PATH": str(log.with_suffix(".db")),
+        "LOCAL__CALIBRATE": "off",
         **overrides,
     }
     env = {name: os.environ[name] for name in _KEPT if name in os.environ}
