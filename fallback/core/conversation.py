@@ -69,8 +69,9 @@ class Turn(msgspec.Struct, frozen=True):
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """A tool the client can run.
 
-    `parameters` is the JSON Schema of the arguments. A `custom` tool takes free text instead,
-    constrained by `grammar` (syntax in `grammar_syntax`) where the client gave one.
+    `parameters` is the JSON Schema of the arguments; with `strict` a call has to keep it, and
+    what cannot be guaranteed is refused. A `custom` tool takes free text instead, constrained by
+    `grammar` (syntax in `grammar_syntax`) where the client gave one.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["function", "custom"] = "function"
     grammar_syntax: Literal["lark", "regex"] | None = None
     grammar: str | None = None
+    strict: bool = False
 
 
 class ToolChoice(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,10 +92,12 @@ class ToolChoice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """Structured output: any JSON object, or JSON that the schema admits."""
+    """Structured output: any JSON object, or JSON that the schema admits, `strict` or as well
+    as it can be done."""
 
     kind: Literal["json_object", "json_schema"]
     schema: dict[str, Any] = {}
+    strict: bool = False
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):

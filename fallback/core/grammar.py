@@ -3,195 +3,189 @@
 - Structured output: JSON that the schema admits, from the first character on.
 - A tool call that the client insists on: one call (several, where it allows that) and nothing
   else.
-- Tools that may be called: free text, and once `<tool_call>` is written, only valid calls to
-  the end. The text itself cannot hold `<tool_call>`.
+- Tools that may be called: free text, and once a call is begun, only valid calls to the end.
 - Otherwise none: the output is free.
 
-Each call has the name of a tool that is there and arguments by that tool's own schema. Custom
-tools get any text: their own grammars would have to hold inside a JSON string.
+Each call has the name of a tool that is there and an input by that tool's own schema or grammar.
+How a call is written around its input is the tool format's business (`core.tool_formats`), what
+a schema means to the engine that of `core.json_schema`.
 
-JSON is written without optional white space: small models loop on it. Keywords, string formats
-and patterns that llguidance does not know are ignored rather than refused, so that a tool is not
-lost for the detail; `oneOf` is taken as `anyOf`. The syntax is that of
+What the engine cannot hold the output to is never let go silently. Where the client wants a
+guarantee (`strict`, and its own grammars), the request is refused with the keyword and its JSON
+pointer. Otherwise one detail does not cost a tool: it is taken without the detail, and
+`Grammar.loosened` says so. What compiles is known only to the worker: for a schema that llguidance
+refuses as a whole it takes the outline (`GrammarPart.instead`), and says so as well.
+
+JSON is written without optional white space: small models loop on it. The syntax is that of
 https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md and json_schema.md.
 """
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from fallback.core.answer import PartialAnswer, SaidCall
 from fallback.core.conversation import Conversation, OutputFormat, Tool
-from fallback.core.errors import EngineError
-from fallback.core.ports import Grammar
+from fallback.core.errors import BadRequest, EngineError
+from fallback.core.json_schema import narrowed, outline
+from fallback.core.ports import Grammar, GrammarPart
 from fallback.core.schema_order import in_order_of
-from fallback.core.tool_syntax import CALL_CLOSE, CALL_OPEN, callable_tools, must_call_tools
+from fallback.core.tool_formats.base import Offer, ToolFormat
+from fallback.core.tool_formats.general import General
+from fallback.core.tool_syntax import callable_tools, must_call_tools
 
-_JSON_OPTIONS = {"whitespace_flexible": False, "lenient": True}
+_GENERAL = General()
+_COMPACT = {"whitespace_flexible": False}
 # Where another server began the value, it began it with the white space it likes.
-_BEGUN_JSON_OPTIONS = {"whitespace_pattern": r"[ \n\r\t]{0,64}", "lenient": True}
-# They say nothing about which values are admitted; an unknown `$schema` would be refused.
-_ANNOTATIONS = {
-    "$comment", "$schema", "default", "deprecated", "description", "example", "examples",
-    "readOnly", "title", "writeOnly",
-}  # fmt: skip
-_NAMED_SCHEMAS = {"properties", "patternProperties", "$defs", "definitions"}
-_SCHEMAS = {"items", "additionalProperties", "prefixItems", "allOf", "anyOf", "oneOf"}
-# Where one of these stands, the properties of an object are not all listed in `properties`.
-_OPEN_KEYWORDS = {
-    "$dynamicRef", "$ref", "additionalProperties", "allOf", "anyOf", "dependentSchemas", "if",
-    "oneOf", "patternProperties", "unevaluatedProperties",
-}  # fmt: skip
-# llguidance's regular expressions have no lookaround and no references back.
-_UNKNOWN_PATTERN = re.compile(r"\(\?<?[=!]|\\[1-9]|\\k<")
+_BEGUN = {"whitespace_pattern": r"[ \n\r\t]{0,64}"}
+_KEPT_SCHEMAS = 128
+# An escaped character, whatever it is, or a slash.
+_SLASH = re.compile(r"\\.|/", re.DOTALL)
+# Text for a tool whose own grammar the engine refuses: no line looks like the end of the call.
+_FREE_LINES = r'/[^\n<][^\n]*/? ("\n" /[^\n<][^\n]*/?)*'
+_OUTPUT, _BEGUN_INPUT = "output", "begun"
 
 
-def grammar_for(conversation: Conversation) -> Grammar | None:
+class _Part(NamedTuple):
+    part: GrammarPart
+    loosened: tuple[str, ...] = ()
+
+
+def grammar_for(conversation: Conversation, format: ToolFormat = _GENERAL) -> Grammar | None:
     """The grammar of the whole answer, or `None` where it is free text.
 
-    Whether llguidance can compile a client's schema is known only to the worker.
+    Raises `BadRequest` where the client wants a guarantee that cannot be given.
     """
     if tools := callable_tools(conversation):
-        return _grammar(_tool_rules(conversation, tools, must=must_call_tools(conversation)))
+        rules = format.rules(
+            _offers(tools),
+            must=must_call_tools(conversation),
+            parallel=conversation.tool_choice.parallel,
+        )
+        return _grammar(rules, _inputs(tools))
     if conversation.output_format is not None:
-        return _grammar([f"start: {_json_rule(_format_schema(conversation.output_format))}"])
+        output = _output(conversation.output_format)
+        return _grammar(format.rules_of_output(_OUTPUT), [output])
     return None
 
 
-def rest_grammar(conversation: Conversation, said: PartialAnswer) -> Grammar | None:
+def rest_grammar(
+    conversation: Conversation, said: PartialAnswer, format: ToolFormat = _GENERAL
+) -> Grammar | None:
     """The grammar of what is still to come of an answer that broke off.
 
-    It expects open arguments and structured output from their first character on, and nothing
-    else of what was said. Raises `EngineError` for a call of a tool that may not be called.
+    It expects open input and structured output from their first character on, and nothing else
+    of what was said. Raises `EngineError` for a call of a tool that may not be called,
+    `BadRequest` as `grammar_for` does.
     """
     tools = callable_tools(conversation)
+    offers, parallel = _offers(tools), conversation.tool_choice.parallel
     if (call := said.open_call) is not None:
-        return _grammar(_open_call_rules(conversation, tools, call))
+        tool = _called(call, tools)
+        rules = format.rules_in_call(offers, tool, _BEGUN_INPUT, parallel=parallel)
+        return _grammar(rules, [_input(tool, _BEGUN_INPUT, call.arguments), *_inputs(tools)])
     if said.parts and isinstance(said.parts[-1], SaidCall):
-        more = _more(conversation) if tools else '""'
-        return _grammar([f"start: {more}", *_call_rules(tools)])
+        rules = format.rules_after_call(offers, parallel=parallel)
+        return _grammar(rules, _inputs(tools))
     if tools:
         must = must_call_tools(conversation) and not said.calls
-        return _grammar(_tool_rules(conversation, tools, must=must))
+        rules = format.rules_after_text(offers, must=must, parallel=parallel)
+        return _grammar(rules, _inputs(tools))
     if conversation.output_format is not None:
-        schema = _format_schema(conversation.output_format)
-        return _grammar([f"start: {_begun_json_rule(schema, said.text)}"])
+        return _grammar([f"start: {_OUTPUT}"], [_output(conversation.output_format, said.text)])
     return None
 
 
-def _grammar(rules: Iterable[str]) -> Grammar:
-    return Grammar(lark="\n".join([*rules, ""]))
+def _grammar(rules: Iterable[str], parts: Iterable[_Part]) -> Grammar:
+    found = list(parts)
+    return Grammar(
+        lark="\n".join([*rules, ""]),
+        parts=tuple(each.part for each in found),
+        loosened=tuple(detail for each in found for detail in each.loosened),
+    )
 
 
-def _tool_rules(
-    conversation: Conversation, tools: tuple[Tool, ...], *, must: bool
-) -> Iterator[str]:
-    if must:
-        yield f"start: {_json(CALL_OPEN)} call {_more(conversation)}"
-    else:
-        yield f"start: TEXT | opening call {_more(conversation)}"
-        yield f"TEXT: /(?s:.*)/ & ~/(?s:.*){CALL_OPEN}(?s:.*)/"
-        yield f"opening[lazy]: /(?s:.*){CALL_OPEN}/"
-    yield from _call_rules(tools)
+def _called(call: SaidCall, tools: Iterable[Tool]) -> Tool:
+    for tool in tools:
+        if tool.name == call.name:
+            return tool
+    raise EngineError(f"the answer broke off in a call of {call.name}, which is not offered")
 
 
-def _open_call_rules(
-    conversation: Conversation, tools: tuple[Tool, ...], call: SaidCall
-) -> Iterator[str]:
-    tool = next((tool for tool in tools if tool.name == call.name), None)
-    if tool is None:
-        raise EngineError(f"the answer broke off in a call of {call.name}, which is not offered")
-    yield f"start: begun {_CALL_END} {_more(conversation)}"
-    yield f"begun: {_begun_json_rule(_input_schema(tool), call.arguments)}"
-    yield from _call_rules(tools)
+def _offers(tools: Sequence[Tool]) -> list[Offer]:
+    return [Offer(tool=tool, input=_rule(index)) for index, tool in enumerate(tools)]
 
 
-def _more(conversation: Conversation) -> str:
-    return "more*" if conversation.tool_choice.parallel else '""'
+def _inputs(tools: Sequence[Tool]) -> Iterator[_Part]:
+    for index, tool in enumerate(tools):
+        yield _input(tool, _rule(index))
 
 
-def _call_rules(tools: tuple[Tool, ...]) -> Iterator[str]:
-    if not tools:
-        return
-    yield f"more: {_NEWLINE} {_json(CALL_OPEN)} call"
-    names = " | ".join(f"call_{i}" for i in range(len(tools)))
-    yield f"call: {_NEWLINE} ({names}) {_CALL_END}"
-    for i, tool in enumerate(tools):
-        yield f"call_{i}: {_json(_call_head(tool))} {_json_rule(_input_schema(tool))}"
+def _rule(index: int) -> str:
+    return f"input_{index}"
 
 
-def _call_head(tool: Tool) -> str:
-    key = "input" if tool.kind == "custom" else "arguments"
-    return f'{{"name": {_json(tool.name)}, "{key}": '
-
-
-def _input_schema(tool: Tool) -> dict[str, Any]:
+def _input(tool: Tool, rule: str, begun: str | None = None) -> _Part:
+    about = f"the input of the tool {tool.name}"
+    if tool.grammar is not None:
+        part = GrammarPart(rule=rule, about=about, instead=_FREE_LINES)
+        if tool.grammar_syntax == "lark":
+            return _Part(msgspec.structs.replace(part, lark=tool.grammar))
+        return _Part(msgspec.structs.replace(part, body=_regex(tool.grammar)))
     if tool.kind == "custom":
-        return {"type": "string"}
-    return _usable({**tool.parameters, "type": "object"}, closed=True)
+        return _json_part({"type": "string"}, rule, about, begun, strict=False)
+    schema = {**tool.parameters, "type": "object"}
+    return _json_part(schema, rule, about, begun, strict=tool.strict)
 
 
-def _format_schema(output: OutputFormat) -> dict[str, Any]:
-    if output.kind == "json_object":
-        return {"type": "object"}
-    return _usable(output.schema, closed=True)
+def _output(output: OutputFormat, begun: str | None = None) -> _Part:
+    schema = {"type": "object"} if output.kind == "json_object" else output.schema
+    return _json_part(schema, _OUTPUT, "the output's schema", begun, strict=output.strict)
 
 
-def _usable(schema: Mapping[str, Any], *, closed: bool) -> dict[str, Any]:
-    """The schema without what llguidance refuses and nobody would miss.
-
-    With `closed`, objects that list properties and are silent about others get no others: all
-    that is then admitted, the client's schema admits too, and a small model does not go on
-    inventing. Only along `properties` and `items`, where nothing else can add properties.
-    """
-    usable = {
-        key: _usable_value(key, value, closed=closed)
-        for key, value in schema.items()
-        if key not in _ANNOTATIONS and not _is_unknown_pattern(key, value)
-    }
-    if closed and _lists_all_properties(schema):
-        usable["additionalProperties"] = False
-    return usable
-
-
-def _lists_all_properties(schema: Mapping[str, Any]) -> bool:
-    listed, required = schema.get("properties"), schema.get("required", [])
-    if not isinstance(listed, dict) or not isinstance(required, list):
-        return False
-    return all(name in listed for name in required) and _OPEN_KEYWORDS.isdisjoint(schema)
+def _json_part(
+    schema: Mapping[str, Any], rule: str, about: str, begun: str | None, *, strict: bool
+) -> _Part:
+    if begun is not None:
+        schema = in_order_of(begun, schema)
+    kept = _kept(msgspec.json.encode(schema), begun is not None)
+    if strict and kept.loosened:
+        raise BadRequest(
+            f"{about} is strict, but it cannot be held to {', '.join(kept.loosened)};"
+            f" leave that out, or `strict`"
+        )
+    instead = None if strict else kept.outline
+    part = GrammarPart(rule=rule, about=about, body=kept.rule, instead=instead)
+    return _Part(part, tuple(f"{about}: {detail}" for detail in kept.loosened))
 
 
-def _usable_value(key: str, value: Any, *, closed: bool) -> Any:
-    closed = closed and key in ("properties", "items")
-    if key in _NAMED_SCHEMAS and isinstance(value, dict):
-        return {name: _usable_schema(found, closed=closed) for name, found in value.items()}
-    if key in _SCHEMAS and isinstance(value, list):
-        return [_usable_schema(found, closed=False) for found in value]
-    return _usable_schema(value, closed=closed) if key in _SCHEMAS else value
+class _Kept(NamedTuple):
+    rule: str
+    outline: str
+    loosened: tuple[str, ...]
 
 
-def _usable_schema(value: Any, *, closed: bool) -> Any:
-    return _usable(value, closed=closed) if isinstance(value, dict) else value
+@functools.lru_cache(_KEPT_SCHEMAS)
+def _kept(schema: bytes, begun: bool) -> _Kept:
+    """A client sends the same tools with every turn."""
+    wanted = msgspec.json.decode(schema, type=dict[str, Any])
+    found, options = narrowed(wanted), _BEGUN if begun else _COMPACT
+    return _Kept(
+        rule=_json_rule(found.schema, options),
+        outline=_json_rule(outline(found.schema), options),
+        loosened=tuple(map(str, found.loosened)),
+    )
 
 
-def _is_unknown_pattern(key: str, value: Any) -> bool:
-    return key == "pattern" and isinstance(value, str) and bool(_UNKNOWN_PATTERN.search(value))
+def _json_rule(schema: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    return f"%json {msgspec.json.encode({**schema, 'x-guidance': options}).decode()}"
 
 
-def _json_rule(schema: Mapping[str, Any], options: Mapping[str, Any] = _JSON_OPTIONS) -> str:
-    return f"%json {_json({**schema, 'x-guidance': options})}"
-
-
-def _begun_json_rule(schema: Mapping[str, Any], begun: str) -> str:
-    return _json_rule(in_order_of(begun, schema), _BEGUN_JSON_OPTIONS)
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-_NEWLINE, _CALL_END = _json("\n"), _json(f"}}\n{CALL_CLOSE}")
+def _regex(pattern: str) -> str:
+    """A regular expression between slashes."""
+    return "/" + _SLASH.sub(lambda found: found[0] if len(found[0]) > 1 else r"\/", pattern) + "/"

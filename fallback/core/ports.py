@@ -35,16 +35,16 @@ class ModelIdentity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GrammarPart(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule of a grammar that comes from the client: JSON by a schema, or a grammar of its own.
+    """A rule of a grammar that says what the client asked for: by `body`, the rule's right side,
+    or by `lark`, a whole grammar of the client's own.
 
-    `schema` is JSON text, `lark` a whole grammar; exactly one is set. `about` names it in errors.
-    `instead` is the schema to take where the engine cannot express the first; without one such a
-    request is refused.
+    `about` names it in errors. `instead` is the right side to take where the engine cannot
+    express the first; without one such a request is refused.
     """
 
     rule: str
     about: str
-    schema: str | None = None
+    body: str = ""
     lark: str | None = None
     instead: str | None = None
 

@@ -153,6 +153,7 @@ def _tools(value: Any, in_use: set[str]) -> tuple[Tool, ...]:
             name=string(tool.get("name")),
             description=string(tool.get("description")),
             parameters=tool["input_schema"],
+            strict=boolean(tool.get("strict"), False),
         )
         for tool in objects(value)
         if isinstance(tool.get("input_schema"), dict)
@@ -177,7 +178,7 @@ def _output_format(raw: Mapping[str, Any]) -> OutputFormat | None:
     )
     if wanted.get("type") != "json_schema":
         return None
-    return OutputFormat(kind="json_schema", schema=mapping(wanted.get("schema")))
+    return OutputFormat(kind="json_schema", schema=mapping(wanted.get("schema")), strict=True)
 
 
 def _sampling(raw: Mapping[str, Any]) -> Sampling:

@@ -38,7 +38,9 @@ def tool(entry: Mapping[str, Any]) -> Tool | None:
         return None
     if entry.get("type") == "function":
         parameters = mapping(inner.get("parameters"))
-        return Tool(name=name, description=description, parameters=parameters)
+        # Where the client does not say, the cloud guarantees what it can.
+        strict = boolean(inner.get("strict"), False)
+        return Tool(name=name, description=description, parameters=parameters, strict=strict)
     if entry.get("type") == "custom":
         return _custom_tool(name, description, spec(mapping(inner.get("format"))))
     return None
@@ -78,7 +80,12 @@ def output_format(wanted: Mapping[str, Any]) -> OutputFormat | None:
     if wanted.get("type") == "json_object":
         return OutputFormat(kind="json_object")
     if wanted.get("type") == "json_schema":
-        return OutputFormat(kind="json_schema", schema=mapping(spec(wanted).get("schema")))
+        inner = spec(wanted)
+        return OutputFormat(
+            kind="json_schema",
+            schema=mapping(inner.get("schema")),
+            strict=boolean(inner.get("strict"), False),
+        )
     return None
 
 

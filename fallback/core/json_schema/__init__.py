@@ -58,3 +58,20 @@ def narrowed(schema: Mapping[str, Any]) -> Narrowed:
     """The client's schema rewritten for the engine; the argument is left as it is."""
     rewriting = Rewriting(schema)
     return Narrowed(schema=rewriting.run(), loosened=tuple(rewriting.loosened))
+
+
+def outline(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an object's schema just the names and types of its properties, else nothing: for an
+    engine that cannot keep the whole."""
+    listed = schema.get("properties")
+    if not isinstance(listed, dict):
+        return {"type": schema["type"]} if "type" in schema else {}
+    properties = {
+        name: {"type": inner["type"]} if isinstance(inner, dict) and "type" in inner else True
+        for name, inner in listed.items()
+        if inner is not False
+    }
+    about = {key: schema[key] for key in ("required", "additionalProperties") if key in schema}
+    others = about.get("additionalProperties")
+    closed = {} if others is None else {"additionalProperties": others is not False}
+    return {"type": "object", "properties": properties, **about, **closed}

@@ -6,14 +6,13 @@ of what is compiled 1 microsecond.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
 
 import llguidance
 
 from fallback.core.errors import BadRequest
+from fallback.core.grammar_text import engine_text, part_text
 from fallback.core.ports import Grammar, GrammarPart
 
 # Lexer states take 1 to 2 kB each and are shared by all copies of a grammar; fuel is spent on new
@@ -32,7 +31,7 @@ class CompiledGrammar:
         """Raises `BadRequest` for a grammar that cannot be compiled."""
         self._tokenizer = tokenizer
         self.loosened = grammar.loosened
-        self._text = _text(grammar, {})
+        self._text = engine_text(grammar)
         self._pristine = self.fresh_matcher()
         if self._pristine.is_error():
             self._replace_unusable_parts(grammar)
@@ -56,7 +55,7 @@ class CompiledGrammar:
                 raise BadRequest(f"{part.about} cannot be held to: {reason}")
             instead[part.rule] = part.instead
             self.loosened += (f"{part.about}: {reason}",)
-        self._text = _text(grammar, instead)
+        self._text = engine_text(grammar, instead)
         self._pristine = self.fresh_matcher()
         if self._pristine.is_error():
             raise BadRequest(f"the output grammar is not usable: {_reason(self._pristine)}")
@@ -85,28 +84,9 @@ class GrammarCache:
             return found
 
 
-def _text(grammar: Grammar, instead: Mapping[str, str]) -> str:
-    """What llguidance takes: one Lark grammar, or several that refer to each other by name."""
-    rules = [grammar.lark]
-    others: list[dict[str, str]] = []
-    for part in grammar.parts:
-        if part.lark is None:
-            rules.append(f"{part.rule}: %json {instead.get(part.rule, part.schema)}")
-        else:
-            rules.append(f"{part.rule}: @{part.rule}")
-            others.append({"name": part.rule, "lark_grammar": part.lark})
-    lark = "\n".join([*rules, ""])
-    return _several(lark, others) if others else lark
-
-
-def _several(lark: str, others: Iterable[Mapping[str, str]]) -> str:
-    return json.dumps({"grammars": [{"lark_grammar": lark}, *others]})
-
-
 def _unusable(part: GrammarPart) -> str:
     """Why llguidance refuses this part; empty if it does not."""
-    text = f"start: %json {part.schema}" if part.lark is None else part.lark
-    error = llguidance.LLMatcher.validate_grammar(text, limits=_LIMITS)
+    error = llguidance.LLMatcher.validate_grammar(part_text(part), limits=_LIMITS)
     return "" if error.startswith("WARNING") else _short(error)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fallback.core.answer import PartialAnswer, SaidCall, TextDelta, ToolCallDelta, ToolCallEnded
 from fallback.core.conversation import Conversation, OutputFormat, Sampling, Text, Tool, ToolChoice
 from fallback.core.errors import EngineError
+from fallback.core.grammar_text import engine_text
 from fallback.core.json_scan import plain_escapes
 from fallback.core.splice import (
     Continuation,
@@ -51,7 +52,7 @@ def rest_of(conversation: Conversation, *parts: Text | SaidCall) -> Continuation
 def admits(rest: Continuation, text: str, *, whole: bool = True) -> bool:
     """Whether the engine may write `text`, as all the rest or as its beginning."""
     assert rest.grammar is not None
-    matcher = llguidance.LLMatcher(TOKENIZER, rest.grammar.lark, log_level=0)
+    matcher = llguidance.LLMatcher(TOKENIZER, engine_text(rest.grammar), log_level=0)
     assert not matcher.is_error(), matcher.get_error()
     counted = rest.prefix[rest.grammar_start :]
     if not matcher.consume_tokens(TOKENIZER.tokenize_str(counted)):

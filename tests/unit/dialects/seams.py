@@ -16,6 +16,7 @@ from standin.wire import Answer, Request
 
 from fallback.core.answer import PartialAnswer, SaidCall
 from fallback.core.errors import FallbackError
+from fallback.core.grammar_text import engine_text
 from fallback.core.json_scan import plain_escapes
 from fallback.core.ports import (
     EngineEvent,
@@ -93,7 +94,7 @@ def admits(request: GenerateRequest, rest: str) -> bool:
     """Whether the request's grammar admits this end of an answer."""
     if request.grammar is None:
         return True
-    matcher = llguidance.LLMatcher(TOKENIZER, request.grammar.lark, log_level=0)
+    matcher = llguidance.LLMatcher(TOKENIZER, engine_text(request.grammar), log_level=0)
     assert not matcher.is_error(), matcher.get_error()
     counted = TOKENIZER.tokenize_str(request.prefix[request.grammar_start :])
     assert matcher.consume_tokens(counted), "the grammar refuses what was said"

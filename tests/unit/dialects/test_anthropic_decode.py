@@ -172,7 +172,7 @@ def test_tool_choice(given: Any, meant: ToolChoice) -> None:
 def test_structured_output_in_both_spellings() -> None:
     """The schema is taken from `output_config.format` and from the older `output_format`."""
     wanted = {"type": "json_schema", "schema": {"type": "object"}}
-    meant = OutputFormat(kind="json_schema", schema={"type": "object"})
+    meant = OutputFormat(kind="json_schema", schema={"type": "object"}, strict=True)
     assert decode(output_config={"effort": "low", "format": wanted}).output_format == meant
     assert decode(output_format=wanted).output_format == meant
     assert decode(output_config={"effort": "low"}).output_format is None

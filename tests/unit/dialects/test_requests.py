@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import pytest
@@ -46,6 +46,14 @@ def again(name: str, conversation: Conversation) -> Conversation:
     return DIALECTS[name].decode(DIALECTS[name].encode_request(conversation))[0]
 
 
+T = TypeVar("T", bound=Tool | OutputFormat | None)
+
+
+def unstrict(read: T) -> T:
+    """A tool or a format without the demand for a guarantee: we ask for one where we can."""
+    return read if read is None else msgspec.structs.replace(read, strict=False)
+
+
 def ask(**fields: Any) -> Conversation:
     return Conversation(**{"model": "m", "turns": HI, **fields})
 
@@ -58,11 +66,11 @@ def test_a_request_says_what_was_asked(name: str, asked: Conversation) -> None:
     read = again(name, asked)
     assert spoken(read.turns) == expected_words(name, asked)
     assert (read.model, read.system, read.stream) == (asked.model, asked.system, asked.stream)
-    assert read.output_format == asked.output_format
+    assert unstrict(read.output_format) == asked.output_format
     assert read.sampling == expected_sampling(name, asked.sampling)
     assert read.tool_choice == expected_choice(name, asked.tool_choice)
     assert [tool.name for tool in read.tools] == [tool.name for tool in asked.tools]
-    assert read.tools[:2] == asked.tools[:2]
+    assert list(map(unstrict, read.tools[:2])) == list(asked.tools[:2])
     assert (read.tools[2] == PATCH) is (name == RESPONSES)
 
 
