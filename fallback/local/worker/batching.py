@@ -6,7 +6,8 @@
 - A prompt pauses while its client has had more of the model than that of a sequence before it.
   For nearly all of a step with a prompt is the prompt's; so each has its share, and neither
   waits for more than twice its own time.
-- Standby takes the smaller steps as well: whoever comes meanwhile waits for the step's end.
+- Standby takes the smaller steps as well, or smaller ones yet: whoever comes meanwhile waits for
+  the step's end.
 - Guessed tokens get, in equal parts, what is left of the budget.
 """
 
@@ -23,18 +24,26 @@ _AHEAD_S: Final = 2.0
 
 
 def next_step(
-    running: Iterable[Sequence], *, batch_tokens: int, mixed_batch_tokens: int, max_drafts: int
+    running: Iterable[Sequence],
+    *,
+    batch_tokens: int,
+    mixed_batch_tokens: int,
+    max_drafts: int,
+    standby_tokens: int,
 ) -> Plan:
     """At most `batch_tokens` tokens, guessed ones included; each decoding sequence gets at most
-    `max_drafts` of those."""
+    `max_drafts` of those, standby at most `standby_tokens` in all."""
     decoding, prefilling = _taking_part(running)
-    mixed = bool(decoding) or any(s.job.standby for s in prefilling)
-    budget = mixed_batch_tokens if mixed else batch_tokens
+    standby = any(s.job.standby for s in prefilling)
+    budget = mixed_batch_tokens if decoding or standby else batch_tokens
+    if standby:
+        budget = min(budget, standby_tokens)
     takes = list(_takes([*decoding, *prefilling], budget))
     if decoding:
         left = budget - sum(tokens for _, tokens in takes)
         max_drafts = min(max_drafts, left // len(decoding))
-    return Plan(tuple(s.chunk(tokens, _drafts(s, tokens, max_drafts)) for s, tokens in takes))
+    chunks = tuple(s.chunk(tokens, _drafts(s, tokens, max_drafts)) for s, tokens in takes)
+    return Plan(chunks, standby=standby)
 
 
 def _taking_part(running: Iterable[Sequence]) -> tuple[list[Sequence], list[Sequence]]:

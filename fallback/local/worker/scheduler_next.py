@@ -192,14 +192,15 @@ class Scheduler:
             raise ValueError(f"{computed} computed tokens of {sequence.known} in {sequence}")
         sequence.attach(computed, self._forecast.cost_s(sequence))
 
-    def schedule(self, *, max_drafts: int = 16) -> Plan:
+    def schedule(self, *, max_drafts: int = 16, standby_tokens: int | None = None) -> Plan:
         """Choose the next step, changing nothing. Each decoding sequence may get up to
-        `max_drafts` guessed tokens."""
+        `max_drafts` guessed tokens; a step for standby up to `standby_tokens`."""
         return next_step(
             self._running.values(),
             batch_tokens=self._batch_tokens,
             mixed_batch_tokens=self._mixed_batch_tokens,
             max_drafts=max_drafts,
+            standby_tokens=standby_tokens or self._mixed_batch_tokens,
         )
 
     def update(
@@ -279,7 +280,8 @@ class Scheduler:
     def _learn(self, plan: Plan, results: Mapping[int, Sampled], took_s: float) -> None:
         """The model's speed, and what each sequence has cost."""
         works = [_work(chunk, results.get(chunk.id)) for chunk in plan.chunks]
-        self._speed.learn(works, took_s)
+        if not plan.standby:  # which may be computed with fewer threads
+            self._speed.learn(works, took_s)
         each_s = took_s / max(1, sum(work.tokens for work in works))
         served_s: dict[Account, float] = {}
         for chunk, work in zip(plan.chunks, works, strict=True):

@@ -69,9 +69,11 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One step of the model; may be empty."""
+    """One step of the model; may be empty. For a `standby` one nobody waits: it may be put off,
+    computed slowly, or left out and chosen anew."""
 
     chunks: tuple[Chunk, ...]
+    standby: bool = False
 
     @property
     def tokens(self) -> int:
