@@ -41,6 +41,8 @@ _HASTE: Final = 2
 _SURPRISE: Final = math.log(2.0)
 _SOON: Final = 8
 _LEAST_S: Final = 1e-6
+# Of the base, for each token of depth: from less than a tenth in 4,000 nothing could be learned.
+_LEAST_SLOPE: Final = 3e-5
 # A coefficient that hardly matters still learns a little, or it could never matter again.
 _LEAST_SHARE: Final = 0.02
 
@@ -62,8 +64,6 @@ class _Line:
     whole set of coefficients: it is replaced, never changed."""
 
     def __init__(self, *coefficients: float) -> None:
-        if not all(coefficient > 0 for coefficient in coefficients):
-            raise ValueError(f"coefficients of a speed must be positive: {coefficients}")
         self.coefficients = coefficients
         self._kept: list[_Step] = []
         self._seen = 0
@@ -103,7 +103,8 @@ class Speed:
     """`prefill` and `decode` are what calibration found: seconds a token at no depth (of one
     sequence alone, for `decode`), and seconds more for each token of depth.
 
-    Reads may come from any thread, `learn` from one.
+    No growth with depth, as a fast machine may measure it, counts as little. Reads may come
+    from any thread, `learn` from one. Raises `ValueError` for a speed that nothing has.
     """
 
     def __init__(
@@ -111,9 +112,10 @@ class Speed:
         prefill: tuple[float, float] = _PREFILL,
         decode: tuple[float, float] = _DECODE,
     ) -> None:
-        self._prefill = _Line(*prefill)
-        base_s, depth_s = decode
-        self._decode = _Line(base_s / 2, base_s / 2, depth_s)
+        token_s, depth_s = _positive(*prefill)
+        self._prefill = _Line(token_s, depth_s)
+        step_s, depth_s = _positive(*decode)
+        self._decode = _Line(step_s / 2, step_s / 2, depth_s)
 
     def __repr__(self) -> str:
         return (
@@ -157,3 +159,9 @@ class Speed:
             self._prefill.learn(took_s, tokens, looked_back)
         else:
             self._decode.learn(took_s, 1, tokens, looked_back)
+
+
+def _positive(base_s: float, depth_s: float) -> tuple[float, float]:
+    if not base_s > 0:
+        raise ValueError(f"no model takes {base_s} s a token")
+    return base_s, max(depth_s, _LEAST_SLOPE * base_s)
