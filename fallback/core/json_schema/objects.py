@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from fallback.core.json_schema import types
@@ -23,6 +23,11 @@ _ABOUT = {
     "$dynamicRef", "$recursiveRef", "$ref", "additionalProperties", "allOf", "anyOf",
     "maxProperties", "minProperties", "patternProperties", "properties", "propertyNames",
     "required",
+}  # fmt: skip
+# What a schema of names can ask of them: they are strings in any case.
+_OF_NAMES = {
+    "$ref", "allOf", "anyOf", "const", "enum", "format", "if", "maxLength", "minLength", "not",
+    "oneOf", "pattern",
 }  # fmt: skip
 _OPTIONS_LIMIT = 32
 
@@ -61,20 +66,20 @@ def closed(schema: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
 def without_property_names(schema: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
     """`propertyNames` as patterns of the other properties' names."""
     rest = without(schema, "propertyNames")
-    names = schema_of(schema.get("propertyNames"))
-    if isinstance(target := _target(names, scope.document), bool):
-        return rest if target else {**rest, "maxProperties": 0}
-    pattern = _name_pattern(target)
-    if pattern is None or "patternProperties" in schema:
-        if target:
-            scope.tell("propertyNames")
+    names = _target(schema_of(schema.get("propertyNames")), scope.document)
+    if isinstance(names, bool):
+        return rest if names else {**rest, "maxProperties": 0}
+    if not (keys := names.keys() & _OF_NAMES):
         return rest
-    listed = {
-        name: inner if re.search(pattern, name) else False
-        for name, inner in named_schemas(schema, "properties").items()
-    }
+    pattern, listed = _name_pattern(names, keys), named_schemas(schema, "properties")
+    # Nobody tries the client's patterns here: some take for ever.
+    unknown = listed and "pattern" in keys
+    if pattern is None or unknown or "patternProperties" in schema:
+        scope.tell("propertyNames")
+        return rest
+    kept = {name: inner if _may_be(name, names) else False for name, inner in listed.items()}
     others = {pattern: schema_of(schema.get("additionalProperties"))}
-    known = {"properties": listed} if listed else {}
+    known = {"properties": kept} if kept else {}
     return {**rest, **known, "patternProperties": others, "additionalProperties": False}
 
 
@@ -84,18 +89,23 @@ def _target(schema: Schema, document: Document) -> Schema:
     return schema
 
 
-def _name_pattern(names: Mapping[str, Any]) -> str | None:
+def _name_pattern(names: Mapping[str, Any], keys: Set[str]) -> str | None:
     """The pattern that says the same as a schema of names; None where none does."""
-    keys = names.keys() - {"type", "description", "title", "$comment", "examples"}
     if keys == {"pattern"} and isinstance(pattern := names["pattern"], str):
         return pattern
-    if keys and keys <= {"minLength", "maxLength"}:
+    if keys <= {"minLength", "maxLength"}:
         least, most = count(names.get("minLength")) or 0, count(names.get("maxLength"))
         return rf"^(?:.|\n){{{least},{'' if most is None else most}}}$"
-    if keys & {"enum", "const"} and len(keys) == 1:
+    if keys == {"enum"} or keys == {"const"}:
         allowed = [text for text in types.listed_values(names)[0] if isinstance(text, str)]
         return f"^(?:{'|'.join(map(re.escape, allowed))})$"
     return None
+
+
+def _may_be(name: str, names: Mapping[str, Any]) -> bool:
+    least, most = count(names.get("minLength")) or 0, count(names.get("maxLength"))
+    listed = all(name in values for values in types.listed_values(names))
+    return listed and least <= len(name) and (most is None or len(name) <= most)
 
 
 def with_property_counts(schema: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
@@ -104,22 +114,39 @@ def with_property_counts(schema: Mapping[str, Any], scope: Scope) -> dict[str, A
     listed, required = named_schemas(schema, "properties"), strings(schema.get("required"))
     optional = [name for name in listed if name not in required and listed[name] is not False]
     least, most = count(schema.get("minProperties")), count(schema.get("maxProperties"))
+    needed = len(set(required))
+    missing = 0 if least is None else least - needed
     if not optional or (least is None and most is None):
+        if missing > 1 and _has_others(schema):
+            # The same name twice counts as two here, as one to who reads it.
+            scope.tell("minProperties")
         return dict(schema)
     rest = without(schema, "minProperties", "maxProperties")
-    needed = len(set(required))
+    if most is not None and most - needed == 1 and 1 < len(optional) <= _OPTIONS_LIMIT:
+        return _with_just_one(rest, optional, must=missing > 0)
     if most is not None:
         rest = _with_at_most(rest, optional, most - needed)
-        optional = optional[: max(1, most - needed)]
-    return rest if least is None else _with_at_least(rest, optional, least - needed, scope)
+        optional = optional[: max(0, most - needed)]
+    return _with_at_least(rest, optional, missing, scope)
+
+
+def _has_others(schema: Mapping[str, Any]) -> bool:
+    return schema.get("additionalProperties") is not False or "patternProperties" in schema
+
+
+def _with_just_one(schema: Mapping[str, Any], optional: list[str], *, must: bool) -> dict[str, Any]:
+    """Only listed properties, and at most one of the optional ones."""
+    rest = {**without(schema, "patternProperties"), "additionalProperties": False}
+    options: list[Schema] = []
+    for name in optional:
+        others = {other: False for other in optional if other != name}
+        options.append({"properties": others, "required": [name] if must else []})
+    return with_any_of(rest, options)
 
 
 def _with_at_most(schema: Mapping[str, Any], optional: list[str], room: int) -> dict[str, Any]:
-    """Only listed properties, and of the optional ones at most `room`."""
+    """Only listed properties, and of the optional ones the first `room`."""
     rest = {**without(schema, "patternProperties"), "additionalProperties": False}
-    if room == 1 and 1 < len(optional) <= _OPTIONS_LIMIT:
-        alone = [dict.fromkeys(set(optional) - {name}, False) for name in optional]
-        return with_any_of(rest, [{"properties": others} for others in alone])
     gone = dict.fromkeys(optional[max(0, room) :], False)
     return {**rest, "properties": {**schema["properties"], **gone}}
 
