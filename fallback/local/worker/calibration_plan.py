@@ -11,7 +11,7 @@ was: give it what it had.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -179,13 +179,12 @@ _AXES: tuple[Callable[[Choice, Options], list[Choice]], ...] = (
 )
 
 
-def explain(trials: Mapping[Choice, Trial] | Iterable[Trial]) -> str:
+def explain(trials: Iterable[Trial]) -> str:
     """The trials in words, the best first."""
-    found = trials.values() if isinstance(trials, Mapping) else trials
     return "; ".join(
-        f"{trial.choice.variant} fa={trial.choice.flash_attention:d}"
-        f" ub={trial.choice.ubatch_tokens} unified={trial.choice.kv_unified:d}"
+        f"{trial.choice.variant} flash_attention={'on' if trial.choice.flash_attention else 'off'}"
+        f" ubatch={trial.choice.ubatch_tokens} {'shared' if trial.choice.kv_unified else 'split'}"
         f" threads={trial.choice.threads}/{trial.choice.threads_batch}:"
         f" {trial.failure or f'{cost_s(trial):.2f} s'}"
-        for trial in sorted(found, key=cost_s)
+        for trial in sorted(trials, key=cost_s)
     )

@@ -15,10 +15,11 @@ from fallback.local.settings import WorkerSettings
 from fallback.local.worker import calibration_store as store
 from fallback.local.worker import requantize
 from fallback.local.worker.calibration_store import Record
-from fallback.local.worker.hardware import Hardware, look
+from fallback.local.worker.hardware import Hardware
 from fallback.local.worker.llama.devices import features, gpus
 from fallback.local.worker.llama.estimate import DryRun, model_shape, upper_need
 from fallback.local.worker.llama.model import Model
+from fallback.local.worker.looking import look
 from fallback.local.worker.memory import (
     LEAST_CHOSEN_TOKENS,
     MOST_CHOSEN_TOKENS,
