@@ -2,13 +2,12 @@
 
 The rule, which README states and every provenance reports. A conversation that fits is left
 whole. Otherwise system prompt, instructions and tools are cut first, until they leave the turns
-an eighth, a quarter or half of the budget, whichever is enough for these, and half at most. In
-this order, each no further than needed:
+what these take, or half of the budget. In this order, each no further than needed:
 
 1. tools that the conversation neither used nor is about, by their names and descriptions: all
    but their signatures, then they;
-2. of the instructions what is neither their start nor a rule;
-3. the descriptions of the tools that are left, but for their signatures.
+2. the descriptions of the tools that are left, but for their signatures;
+3. of the instructions what is neither their start nor a rule.
 
 Then, until all fits:
 
@@ -32,7 +31,8 @@ are turns like any. A schema for the answer is never cut.
 
 So that the model need not read everything again at each turn, the fitted conversation begins
 alike from turn to turn: up to step 8 the turns count as if they had grown to the next of a few
-sizes, and what is cut is fixed in size or place by these alone.
+sizes (in a conversation with tool results, and an eighth of the budget for the last of them),
+and what is cut is fixed in size or place by these alone.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ _Plan: TypeAlias = Callable[[Conversation, Scale], Step]
 _HEAD: tuple[_Plan, ...] = (
     fit_tools.idle_signatures,
     fit_tools.idle_tools,
-    fit_texts.instructions,
     fit_tools.signatures,
+    fit_texts.instructions,
 )
 _TURNS: tuple[_Plan, ...] = (
     fit_turns.old_turns,
@@ -76,7 +76,7 @@ _LAST: tuple[_Plan, ...] = (
     fit_texts.user_words,
     fit_turns.everything,
 )
-_SHARES = (8, 4, 2)  # one of so many parts of the budget
+_SHARES = (1 / 8, 1 / 8 * 2**0.5, 1 / 4, 1 / 4 * 2**0.5)  # of the budget; else half of it
 
 
 class Fitted(msgspec.Struct, frozen=True):
@@ -153,7 +153,7 @@ class _Cutting:
 
     def allotted(self, size: _Size) -> int:
         """The tokens of all but the turns, and the share of the budget that these get."""
-        shares = (self._budget // parts for parts in _SHARES)
+        shares = (int(self._budget * share) for share in _SHARES)
         needed = size.room + self._reserve
         share = next((share for share in shares if share >= needed), self._budget // 2)
         return size.tokens - size.turns + share

@@ -314,13 +314,13 @@ def test_tools_that_the_user_speaks_of_outlast_the_others() -> None:
         for tool in short
     )
     conversation = Conversation(model="m", tools=tools, turns=(user("What will the weather be?"),))
-    kept = fit(conversation, 470, count).conversation.tools
+    kept = fit(conversation, 430, count).conversation.tools
     assert [tool for tool in kept if tool in tools] == [tools[0]]
-    assert fit(conversation, 430, count).conversation.tools == tools[:1]
+    assert fit(conversation, 380, count).conversation.tools == tools[:1]
     by_description = msgspec.structs.replace(
         conversation, turns=(user("how much are 3 euros in other currencies, the amounts please"),)
     )
-    assert fit(by_description, 430, count).conversation.tools == tools[3:]
+    assert fit(by_description, 380, count).conversation.tools == tools[3:]
 
 
 def test_a_tool_gives_its_explanations_before_it_goes() -> None:
