@@ -27,6 +27,8 @@ _LIMIT = 8
 _LIMIT_OF_STRAIN = 4
 _MAX_BYTES = 32 * 1024 * 1024
 _MAX_BODY_BYTES = 8 * 1024 * 1024
+# So many of these that all places are taken by them are within the bound.
+_SMALL_BODY_BYTES = _MAX_BYTES // (3 * _LIMIT)
 _LIFE_S = 3600.0
 # A later request may be a little shorter: marks for the provider's cache move, fields go.
 _SHRINKS_BY = 0.02
@@ -132,11 +134,13 @@ class Conversations:
         """A request passed."""
         if len(request.body) > _MAX_BODY_BYTES:
             return
-        if (known := self._goes_on_with(request)) is not None:
-            known.take(request, now)
-        else:
+        known = self._goes_on_with(request)
+        if known is None:
             self._all.append(_Conversation(request, now))
-        self._forget(request, now)
+        else:
+            known.take(request, now)
+        if known is None or len(request.body) > _SMALL_BODY_BYTES:
+            self._forget(request, now)
 
     def choose(self, now: float, *, budget_bytes: float, urgent: bool = False) -> Passed | None:
         """The request to warm next. `budget_bytes` is for the engine's states of them all;
@@ -195,7 +199,8 @@ class Conversations:
 
     def _goes_on_with(self, request: Passed) -> _Conversation | None:
         limit = len(request.body) * (1 + _SHRINKS_BY) + _SHRINKS_BY_BYTES
-        same = [each for each in self._all if each.newest.strain == request.strain]
+        strain = request.strain
+        same = [each for each in self._all if each.newest.strain == strain]
         fitting = [each for each in same if len(each.newest.body) <= limit]
         if fitting:
             return max(fitting, key=lambda each: len(each.newest.body))
