@@ -14,7 +14,7 @@ from fallback.core.errors import EngineError
 from fallback.local.settings import WorkerSettings
 from fallback.local.worker import calibration_store as store
 from fallback.local.worker import requantize
-from fallback.local.worker.calibration_store import Record
+from fallback.local.worker.calibration_store import Record, Requantized
 from fallback.local.worker.hardware import Hardware
 from fallback.local.worker.llama.devices import features, gpus
 from fallback.local.worker.llama.estimate import DryRun, model_shape, upper_need
@@ -71,9 +71,7 @@ def load(settings: WorkerSettings, sha256: str) -> Loaded:
     choice = first_choice(settings, found.hardware, layers)
     if record is not None and record.choice is not None:
         choice = obeying(record.choice, settings)
-    model = _requantized(choice, found, layers) or Model(
-        found.path, sha256=sha256, gpu_layers=layers
-    )
+    model = _model(choice, found, layers)
     tuning = fit(settings, found, model, choice, record, layers, context)
     wanted = settings.calibrate != "off" and found.cache_dir is not None and record is None
     return Loaded(model, tuning, wanted)
@@ -157,14 +155,27 @@ def _on_host(need: Need, share: float) -> Need:
     )
 
 
-def _requantized(choice: Choice, found: Found, layers: int) -> Model | None:
-    """The model made of the given one, if that is chosen and as it was."""
+def made_of(choice: Choice, found: Found) -> tuple[Path, Requantized] | None:
+    """The file that was made of the given one, if it is chosen and as it was."""
     made = found.record.requantized if found.record is not None else None
     if choice.variant != "requantized" or made is None or found.cache_dir is None:
         return None
     path = requantize.place(found.cache_dir, found.sha256, made.quantization)
     try:
         verify(path, made.sha256, found.cache_dir)
-        return Model(path, sha256=made.sha256, gpu_layers=layers, requantized_from=made.made_of)
     except ModelFileError:
         return None
+    return path, made
+
+
+def _model(choice: Choice, found: Found, layers: int) -> Model:
+    made = made_of(choice, found)
+    if made is None:
+        return Model(found.path, sha256=found.sha256, gpu_layers=layers)
+    path, requantized = made
+    return Model(
+        path,
+        sha256=requantized.sha256,
+        gpu_layers=layers,
+        requantized_from=requantized.made_of,
+    )
