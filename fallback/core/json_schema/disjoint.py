@@ -7,7 +7,15 @@ from typing import Any
 
 from fallback.core.json_schema import types
 from fallback.core.json_schema.document import Document, Schema
-from fallback.core.json_schema.values import canonical, number, schema_of, schemas_of, strings
+from fallback.core.json_schema.strings import literal_beginning, matches
+from fallback.core.json_schema.values import (
+    canonical,
+    named_schemas,
+    number,
+    schema_of,
+    schemas_of,
+    strings,
+)
 
 # Their forms have nothing in common.
 _FORMATS = frozenset({"date", "date-time", "duration", "email", "ipv4", "ipv6", "time", "uuid"})
@@ -57,9 +65,10 @@ def _by_parts(whole: Mapping[str, Any], other: Schema, document: Document, fuel:
 def _by_property(
     one: Mapping[str, Any], other: Mapping[str, Any], document: Document, fuel: int
 ) -> bool:
-    if _apart(one, other, "minProperties", "maxProperties"):
-        return True
     needed = {*strings(one.get("required")), *strings(other.get("required"))}
+    room = min(number(schema.get("maxProperties", len(needed))) or 0 for schema in (one, other))
+    if len(needed) > room or _apart(one, other, "minProperties", "maxProperties"):
+        return True
     return any(
         disjoint(_property(one, name), _property(other, name), document, fuel) for name in needed
     )
@@ -69,14 +78,36 @@ def _property(schema: Mapping[str, Any], name: str) -> Schema:
     properties = schema.get("properties")
     if isinstance(properties, dict) and name in properties:
         return schema_of(properties[name])
-    # A pattern may allow it where `additionalProperties` does not.
-    return "patternProperties" in schema or schema_of(schema.get("additionalProperties"))
+    patterns = named_schemas(schema, "patternProperties")
+    if any(matches(pattern, name) is not False for pattern in patterns):
+        return True
+    return schema_of(schema.get("additionalProperties"))
 
 
 def _by_text(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     formats = {one.get("format"), other.get("format")}
-    return (len(formats) == 2 and formats <= _FORMATS) or _apart(
-        one, other, "minLength", "maxLength"
+    return (
+        (len(formats) == 2 and formats <= _FORMATS)
+        or _apart(one, other, "minLength", "maxLength")
+        or _by_beginning(one.get("pattern"), other.get("pattern"))
+        or _none_matches(one, other.get("pattern"))
+        or _none_matches(other, one.get("pattern"))
+    )
+
+
+def _by_beginning(one: object, other: object) -> bool:
+    if not isinstance(one, str) or not isinstance(other, str):
+        return False
+    first, second = literal_beginning(one), literal_beginning(other)
+    return not first.startswith(second) and not second.startswith(first)
+
+
+def _none_matches(schema: Mapping[str, Any], pattern: object) -> bool:
+    if not isinstance(pattern, str):
+        return False
+    return any(
+        all(not isinstance(text, str) or matches(pattern, text) is False for text in values)
+        for values in types.listed_values(schema)
     )
 
 

@@ -11,6 +11,7 @@ from fallback.core.json_schema.choices import with_any_of
 from fallback.core.json_schema.document import Document, Schema
 from fallback.core.json_schema.parts import all_names
 from fallback.core.json_schema.scope import Scope, also, without
+from fallback.core.json_schema.strings import matches
 from fallback.core.json_schema.values import (
     count,
     named_schemas,
@@ -72,14 +73,13 @@ def without_property_names(schema: Mapping[str, Any], scope: Scope) -> dict[str,
     if not (keys := names.keys() & _OF_NAMES):
         return rest
     pattern, listed = _name_pattern(names, keys), named_schemas(schema, "properties")
-    # Nobody tries the client's patterns here: some take for ever.
-    unknown = listed and "pattern" in keys
-    if pattern is None or unknown or "patternProperties" in schema:
+    kept = {name: _may_be(name, names) for name in listed}
+    if pattern is None or None in kept.values() or "patternProperties" in schema:
         scope.tell("propertyNames")
         return rest
-    kept = {name: inner if _may_be(name, names) else False for name, inner in listed.items()}
     others = {pattern: schema_of(schema.get("additionalProperties"))}
-    known = {"properties": kept} if kept else {}
+    properties = {name: inner if kept[name] else False for name, inner in listed.items()}
+    known = {"properties": properties} if properties else {}
     return {**rest, **known, "patternProperties": others, "additionalProperties": False}
 
 
@@ -102,7 +102,10 @@ def _name_pattern(names: Mapping[str, Any], keys: Set[str]) -> str | None:
     return None
 
 
-def _may_be(name: str, names: Mapping[str, Any]) -> bool:
+def _may_be(name: str, names: Mapping[str, Any]) -> bool | None:
+    """Whether a property may have this name; None where nobody can tell."""
+    if "pattern" in names:
+        return matches(str(names["pattern"]), name)
     least, most = count(names.get("minLength")) or 0, count(names.get("maxLength"))
     listed = all(name in values for values in types.listed_values(names))
     return listed and least <= len(name) and (most is None or len(name) <= most)

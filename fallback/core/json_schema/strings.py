@@ -41,12 +41,42 @@ NARROWER = {
 KEPT = frozenset({"duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid"})
 
 # llguidance's regular expressions have no lookaround and no references back.
+_SINGLE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]")  # one character, however it is written
+_GROUPS = re.compile(r"\)[*+{]")
+_QUANTIFIERS = re.compile(r"[*+{]")
+_TRIED_CHARS, _TRIED_QUANTIFIERS = 200, 2
+_LITERAL = re.compile(r"(?:[\w \-/#@:,;=!%&~\"'<>]|\\[./\-+*?^$()\[\]{}|])+", re.ASCII)
 _UNKNOWN = re.compile(r"\(\?<?[=!]|\\[1-9]|\\k<")
 
 
 def is_usable_pattern(pattern: str) -> bool:
     """Whether the engine may know all that the pattern asks for."""
     return not _UNKNOWN.search(pattern)
+
+
+def matches(pattern: str, text: str) -> bool | None:
+    """Whether a client's pattern is found in a text; None where that cannot be told, or might
+    take long: quantified groups and many quantifiers are not tried at all."""
+    bare = _SINGLE.sub("x", pattern)
+    if len(pattern) > _TRIED_CHARS or len(text) > _TRIED_CHARS or _GROUPS.search(bare):
+        return None
+    if len(_QUANTIFIERS.findall(bare)) > _TRIED_QUANTIFIERS:
+        return None
+    try:
+        return re.search(pattern, text, re.ASCII) is not None
+    except re.error:
+        return None
+
+
+def literal_beginning(pattern: str) -> str:
+    """The text that all strings begin with in which the pattern is found."""
+    if not pattern.startswith("^") or "|" in pattern:
+        return ""
+    found = _LITERAL.match(pattern, 1)
+    text = found[0] if found else ""
+    behind = pattern[1 + len(text) : 2 + len(text)]
+    plain = re.sub(r"\\(.)", r"\1", text)
+    return plain[:-1] if behind in ("?", "*", "{") else plain
 
 
 def all_strings_but(excluded: Iterable[str]) -> str:
