@@ -38,6 +38,16 @@ def test_one_account_for_all_jobs_of_a_client() -> None:
     assert shares.account("one").had_s == 6.0
 
 
+def test_who_returns_late_begins_with_an_equal_share() -> None:
+    """What somebody had too much is made good by being away, and no more than that."""
+    shares = FairShares()
+    one, other = opened(shares, "one"), opened(shares, "other")
+    shares.serve({one: 6.0})
+    shares.close(one)
+    shares.serve({other: 10.0})
+    assert shares.account("one").had_s == 13.0
+
+
 def test_who_had_less_than_its_share_is_forgotten_when_gone() -> None:
     """Absence earns no credit, so there is nothing to remember."""
     shares = FairShares()
