@@ -22,19 +22,26 @@ _FORMATS = frozenset({"date", "date-time", "duration", "email", "ipv4", "ipv6", 
 _FUEL = 6
 
 
-def disjoint(one: Schema, other: Schema, document: Document, fuel: int = _FUEL) -> bool:
-    """Whether no value is admitted by both. `fuel` bounds how deep it looks."""
+def disjoint(
+    one: Schema,
+    other: Schema,
+    document: Document,
+    fuel: int = _FUEL,
+    among: frozenset[str] = types.ALL,
+) -> bool:
+    """Whether no value of the types `among` is admitted by both. `fuel` bounds how deep it
+    looks."""
     if fuel <= 0 or not document.spend():
         return False
-    common = types.of_schema(one, document, fuel) & types.of_schema(other, document, fuel)
+    common = among & types.of_schema(one, document, fuel) & types.of_schema(other, document, fuel)
     if not common:
         return True
     if isinstance(one, bool) or isinstance(other, bool):
         return False
     return (
         _no_value_in_common(one, other)
-        or _by_parts(one, other, document, fuel - 1)
-        or _by_parts(other, one, document, fuel - 1)
+        or _by_parts(one, other, document, fuel - 1, common)
+        or _by_parts(other, one, document, fuel - 1, common)
         or (common == {"object"} and _by_property(one, other, document, fuel - 1))
         or (common == {"string"} and _by_text(one, other))
         or (common == {"array"} and _by_items(one, other, document, fuel - 1))
@@ -50,16 +57,21 @@ def _no_value_in_common(one: Mapping[str, Any], other: Mapping[str, Any]) -> boo
     return False
 
 
-def _by_parts(whole: Mapping[str, Any], other: Schema, document: Document, fuel: int) -> bool:
+def _by_parts(
+    whole: Mapping[str, Any], other: Schema, document: Document, fuel: int, among: frozenset[str]
+) -> bool:
     """Whether `whole` is apart from `other` by one of the schemas that it is made of."""
-    if any(disjoint(part, other, document, fuel) for part in schemas_of(whole.get("allOf"))):
+
+    def apart(part: Schema) -> bool:
+        return disjoint(part, other, document, fuel, among)
+
+    if any(map(apart, schemas_of(whole.get("allOf")))):
         return True
     for key in ("anyOf", "oneOf"):
-        options = schemas_of(whole.get(key))
-        if options and all(disjoint(option, other, document, fuel) for option in options):
+        if (options := schemas_of(whole.get(key))) and all(map(apart, options)):
             return True
     target = document.resolve(whole["$ref"]) if "$ref" in whole else None
-    return target is not None and disjoint(target, other, document, fuel)
+    return target is not None and apart(target)
 
 
 def _by_property(
