@@ -27,7 +27,13 @@ class Intake:
         self._template = ChatTemplate(
             model.chat_template, bos=model.bos, eos=model.eos, control=model.control_texts
         )
+        model.markup = self._template.format.markup
         self._context_tokens = context_tokens
+
+    @property
+    def tool_format(self) -> str:
+        """The name of the format in which this model is told of tools and calls them."""
+        return self._template.format.name
 
     def run(self, desk: Desk, channel: Channel) -> None:
         """Serve for ever."""
@@ -39,24 +45,27 @@ class Intake:
 
     def count(self, conversation: Conversation) -> int:
         """Tokens of the whole conversation as this model's template renders it."""
-        return len(self._tokens(conversation))
+        return len(self._model.tokenize_prompt(self._template.render(conversation)))
 
     def prepare(self, id: int, request: GenerateRequest) -> Prepared:
         """Fit and tokenize. Raises `BadRequest` for an unusable grammar, `EngineError` where
         no room is left for an answer."""
         sampling = request.conversation.sampling
-        prefix = self._model.tokenize_text(request.prefix)
+        prefix = self._model.tokenize_answer(request.prefix)
         wanted = max(1, min(sampling.max_tokens or request.max_tokens, request.max_tokens))
         fitted = self._fit(request, wanted, self._context_tokens - len(prefix))
-        prompt = self._tokens(fitted.conversation, begun=bool(request.prefix))
+        beginning = self._template.begin(fitted.conversation, request.prefix)
+        prompt = self._model.tokenize_prompt(beginning.prompt)
         limit = min(wanted, self._context_tokens - len(prompt) - len(prefix))
         if limit < 1:
             raise EngineError(
                 f"the prompt takes {len(prompt)} tokens and the answer so far {len(prefix)}:"
                 f" none of the model's {self._context_tokens} are left"
             )
-        constraint = self._constrain(request)
-        forced = constraint.take_forced(limit) if constraint else ()
+        constraint = self._constrain(request, beginning.opened)
+        # What the template has begun of the answer is told like the rest of it.
+        opened = self._model.tokenize_answer(beginning.opened)[:limit]
+        forced = (*opened, *(constraint.take_forced(limit - len(opened)) if constraint else ()))
         return Prepared(
             id=id,
             tokens=(*prompt, *prefix, *forced),
@@ -93,15 +102,12 @@ class Intake:
         budget = request.prompt_room(room - reserve)
         return fit(request.conversation, budget, self.count)
 
-    def _tokens(self, conversation: Conversation, *, begun: bool = False) -> list[int]:
-        return self._model.tokenize_prompt(self._template.render(conversation, begun=begun))
-
-    def _constrain(self, request: GenerateRequest) -> Constraint | None:
+    def _constrain(self, request: GenerateRequest, opened: str) -> Constraint | None:
         if request.grammar is None:
             return None
         constraint = self._model.constrain(request.grammar)
-        counted = request.prefix[request.grammar_start :]
-        constraint.accept_prefix(self._model.tokenize_text(counted))
+        counted = opened + request.prefix[request.grammar_start :]
+        constraint.accept_prefix(self._model.tokenize_answer(counted))
         return constraint
 
 

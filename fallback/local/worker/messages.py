@@ -12,6 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 import msgspec
 
@@ -26,16 +27,17 @@ from fallback.core.conversation import (
     ToolResult,
     Turn,
 )
-from fallback.core.tool_syntax import (
-    callable_tools,
-    describe_tools,
-    must_call_tools,
-    past_call_text,
-    result_text,
-)
+from fallback.core.tool_formats import GENERAL, ToolFormat
+from fallback.core.tool_formats.inputs import past_form
+from fallback.core.tool_syntax import callable_tools, must_call_tools
 
 # A longer schema would crowd out the conversation; the grammar enforces it in any case.
 MAX_SCHEMA_CHARS = 2000
+# What the user says where somebody has to speak.
+GO_ON = "Go on."
+
+
+Turns: TypeAlias = tuple[Turn, ...]
 
 
 class Messages(msgspec.Struct, frozen=True):
@@ -46,36 +48,97 @@ class Messages(msgspec.Struct, frozen=True):
     prefill: str = ""
 
 
-def to_messages(conversation: Conversation) -> Messages:
-    """The conversation with roles in strict turns; the last message is always the user's."""
-    leading, rest = _split_leading_instructions(conversation.turns)
-    rest, prefill = _split_prefill(rest)
-    return Messages(_system_text(conversation, leading), _in_turns(rest), prefill)
+def to_messages(conversation: Conversation, form: ToolFormat = GENERAL) -> Messages:
+    """The conversation with roles in strict turns; the last message is always the user's. Tools,
+    calls and results are text in it, calls as `form` writes them."""
+    writer = Writer(conversation, form)
+    leading, rest, begun = in_three(conversation.turns)
+    described = form.describe(callable_tools(conversation), conversation.tool_choice)
+    system = system_text(conversation, [*map(writer.text, leading), described])
+    return Messages(system, _in_strict_turns(writer, rest), prefill_text(writer, form, begun))
 
 
-def _split_leading_instructions(turns: tuple[Turn, ...]) -> tuple[list[str], tuple[Turn, ...]]:
-    count = next((i for i, turn in enumerate(turns) if turn.role != "system"), len(turns))
-    return [_turn_text(turn) for turn in turns[:count]], turns[count:]
-
-
-def _split_prefill(turns: tuple[Turn, ...]) -> tuple[tuple[Turn, ...], str]:
+def in_three(turns: Turns) -> tuple[Turns, Turns, Turns]:
+    """The instructions that lead the conversation, its turns, the beginning of the answer."""
+    start = next((i for i, turn in enumerate(turns) if turn.role != "system"), len(turns))
     end = len(turns)
-    while end and turns[end - 1].role == "assistant" and not _has_call(turns[end - 1]):
+    while end > start and turns[end - 1].role == "assistant" and not _has_call(turns[end - 1]):
         end -= 1
-    return turns[:end], "\n\n".join(filter(None, map(_turn_text, turns[end:])))
+    return turns[:start], turns[start:end], turns[end:]
+
+
+def system_text(conversation: Conversation, told: Iterable[str]) -> str:
+    """All that the model is told beforehand."""
+    blocks = [conversation.system.strip(), *told]
+    if conversation.output_format is not None and not must_call_tools(conversation):
+        blocks.append(_format_text(conversation.output_format))
+    return joined(blocks)
+
+
+def prefill_text(writer: Writer, form: ToolFormat, begun: Turns) -> str:
+    """The beginning of the answer, as the model would have written it."""
+    return form.prefill_text(joined(map(writer.text, begun)))
+
+
+def runs(turns: Iterable[Turn]) -> list[tuple[str, list[Turn]]]:
+    """Turns of one side in a row; in the user's, instructions come first."""
+    found: list[tuple[str, list[Turn]]] = []
+    for turn in turns:
+        role = "assistant" if turn.role == "assistant" else "user"
+        if not found or found[-1][0] != role:
+            found.append((role, []))
+        found[-1][1].append(turn)
+    return [(role, sorted(group, key=lambda turn: turn.role != "system")) for role, group in found]
+
+
+def joined(texts: Iterable[str]) -> str:
+    """The texts as paragraphs."""
+    return "\n\n".join(filter(None, texts))
+
+
+class Writer:
+    """Writes turns as text, calls and results too, in one format."""
+
+    def __init__(self, conversation: Conversation, form: ToolFormat) -> None:
+        self._tools = conversation.tools
+        self._form = form
+
+    def text(self, turn: Turn) -> str:
+        """All that a turn says."""
+        return joined(map(self._part, turn.parts))
+
+    def marked_text(self, turn: Turn) -> str:
+        """The same among the user's, where instructions are told as such."""
+        text = self.text(turn)
+        mark = "[instructions from the application]\n" if turn.role == "system" and text else ""
+        return mark + text
+
+    def _part(self, part: Part) -> str:
+        match part:
+            case Text():
+                return part.text
+            case ToolCall():
+                return self._form.call_text(part, past_form(part, self._tools))
+            case ToolResult():
+                return self._form.result_text(part)
+            case Attachment():
+                return part.note()
+            case Thinking():
+                return ""
+
+
+def _in_strict_turns(writer: Writer, turns: Turns) -> tuple[tuple[str, str], ...]:
+    """Texts of the turns, those of one role in a row as one, the user's first and last."""
+    blocks = [(role, joined(map(writer.marked_text, group))) for role, group in runs(turns)]
+    if not blocks or blocks[0][0] == "assistant":
+        blocks.insert(0, ("user", ""))
+    if blocks[-1][0] == "assistant":
+        blocks.append(("user", GO_ON))
+    return tuple(blocks)
 
 
 def _has_call(turn: Turn) -> bool:
     return any(isinstance(part, ToolCall) for part in turn.parts)
-
-
-def _system_text(conversation: Conversation, leading: list[str]) -> str:
-    tools = callable_tools(conversation)
-    blocks = [conversation.system.strip(), *leading]
-    blocks.append(describe_tools(tools, conversation.tool_choice))
-    if conversation.output_format is not None and not must_call_tools(conversation):
-        blocks.append(_format_text(conversation.output_format))
-    return "\n\n".join(filter(None, blocks))
 
 
 def _format_text(output: OutputFormat) -> str:
@@ -83,50 +146,3 @@ def _format_text(output: OutputFormat) -> str:
     if output.kind == "json_object" or len(schema) > MAX_SCHEMA_CHARS:
         return "Answer with one JSON object and nothing else."
     return f"Answer with JSON that fits this schema, and nothing else:\n{schema}"
-
-
-def _in_turns(turns: tuple[Turn, ...]) -> tuple[tuple[str, str], ...]:
-    """Texts of the turns, those of one role in a row as one, the user's first and last."""
-    blocks: list[tuple[str, list[str]]] = []
-    for role, group in _runs(turns):
-        blocks.append((role, [text for turn in group if (text := _marked_text(turn))]))
-    if not blocks or blocks[0][0] == "assistant":
-        blocks.insert(0, ("user", []))
-    if blocks[-1][0] == "assistant":
-        blocks.append(("user", ["Go on."]))
-    return tuple((role, "\n\n".join(texts)) for role, texts in blocks)
-
-
-def _runs(turns: Iterable[Turn]) -> list[tuple[str, list[Turn]]]:
-    """Turns of one side in a row; in the user's, instructions come first."""
-    runs: list[tuple[str, list[Turn]]] = []
-    for turn in turns:
-        role = "assistant" if turn.role == "assistant" else "user"
-        if not runs or runs[-1][0] != role:
-            runs.append((role, []))
-        runs[-1][1].append(turn)
-    return [(role, sorted(group, key=lambda turn: turn.role != "system")) for role, group in runs]
-
-
-def _turn_text(turn: Turn) -> str:
-    return "\n\n".join(filter(None, map(_part_text, turn.parts)))
-
-
-def _marked_text(turn: Turn) -> str:
-    text = _turn_text(turn)
-    mark = "[instructions from the application]\n" if turn.role == "system" and text else ""
-    return mark + text
-
-
-def _part_text(part: Part) -> str:
-    match part:
-        case Text():
-            return part.text
-        case ToolCall():
-            return past_call_text(part)
-        case ToolResult():
-            return result_text(part)
-        case Attachment():
-            return part.note()
-        case Thinking():
-            return ""

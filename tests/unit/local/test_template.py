@@ -22,7 +22,7 @@ from fallback.core.conversation import (
     Turn,
 )
 from fallback.core.fit import fit
-from fallback.core.tool_syntax import call_text
+from fallback.core.tool_formats import GENERAL
 from fallback.local.worker.messages import to_messages
 from fallback.local.worker.template import CHATML, ChatTemplate
 
@@ -145,7 +145,7 @@ def test_mistral_style() -> None:
 def test_gemma_style() -> None:
     """A template that refuses the system role gets its text in the first user message."""
     gemma = template(GEMMA)
-    assert repr(gemma) == "ChatTemplate(system='in_user_message', note=None)"
+    assert repr(gemma) == "ChatTemplate(general, system='in_user_message', note=None)"
     assert gemma.render(talk(user("Hi"))) == (
         "<s><start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n<start_of_turn>model\n"
     )
@@ -237,7 +237,7 @@ def test_no_answer_goes_on_inside_reasoning() -> None:
     reasoner = template(SMOLLM2.replace("assistant\n' }}", "assistant\n<think>\n' }}"))
     assert reasoner.render(talk(user("Hi"))).endswith("assistant\n<think>\n")
     closed = "assistant\n<think>\n\n</think>\n\n"
-    assert reasoner.render(talk(user("Hi")), begun=True).endswith(closed)
+    assert reasoner.begin(talk(user("Hi")), "So").prompt.endswith(closed)
     assert reasoner.render(talk(user("Hi"), assistant("So"))).endswith(closed + "So")
 
 
@@ -245,7 +245,7 @@ def test_a_conversation_that_ends_with_a_call_is_asked_to_go_on() -> None:
     """A call without its result is no beginning of an answer."""
     call = ToolCall(id="1", name="run", arguments='{"a":1}')
     messages = to_messages(talk(user("Go"), assistant("I run.", call)))
-    said = "I run.\n\n" + call_text("run", '{"a":1}')
+    said = "I run.\n\n" + GENERAL.call_text(call, "object")
     assert messages.turns == (("user", "Go"), ("assistant", said), ("user", "Go on."))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
+import re
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from fallback.core.errors import EngineError
 from fallback.core.ports import Grammar, ModelIdentity
+from fallback.core.tool_formats.plain import any_of
 from fallback.local.settings import WorkerSettings
 from fallback.local.worker.compiled import GrammarCache
 from fallback.local.worker.constraint import Constraint
@@ -88,11 +90,20 @@ class Model:
     @property
     def control_texts(self) -> tuple[str, ...]:
         """The texts of the tokens that steer the model, such as the end of a turn."""
-        return tuple(
-            self._piece(token, special=True).decode(errors="replace")
+        return tuple(self._control)
+
+    @functools.cached_property
+    def _control(self) -> dict[str, int]:
+        return {
+            self._piece(token, special=True).decode(errors="replace"): token
             for token in range(self.vocabulary_size)
             if llama_cpp.llama_vocab_is_control(self._vocab, token)
-        )
+        }
+
+    @functools.cached_property
+    def _marks(self) -> dict[str, int]:
+        """The control tokens that are `markup`, which is known by the first answer."""
+        return {text: token for text, token in self._control.items() if text in self.markup}
 
     def identity(self, settings: WorkerSettings, context_tokens: int) -> ModelIdentity:
         """Who answers, for the provenance."""
@@ -115,9 +126,18 @@ class Model:
         """Tokens of plain text; what looks like a special token stays text."""
         return self._tokenize(text, add_special=False, parse_special=False)
 
+    def tokenize_answer(self, text: str) -> list[int]:
+        """Tokens of what the model wrote, or would have: its markup counts, all else is plain."""
+        marks = self._marks
+        parts = re.split(f"({any_of(marks).pattern})", text) if marks else [text]
+        tokens = ([marks[part]] if part in marks else self.tokenize_text(part) for part in parts)
+        return list(itertools.chain.from_iterable(tokens))
+
     def text_bytes(self, tokens: Iterable[int]) -> bytes:
-        """The UTF-8 of tokens; special tokens have none, and a character may be cut at an end."""
-        return b"".join(self._piece(token, special=False) for token in tokens)
+        """The UTF-8 of tokens; special tokens but markup have none, and a character may be cut at
+        an end."""
+        marks = self._marks.values()
+        return b"".join(self._piece(token, special=token in marks) for token in tokens)
 
     def closing_tokens(self) -> list[int]:
         """The tokens that only close a JSON string, object or array."""
