@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from fallback.local.worker.fair_shares import Account
-from fallback.local.worker.steps import Chunk, Job, Sampled, State
+from fallback.local.worker.steps import Chunk, Job, Reason, Sampled, State
 
 Group: TypeAlias = tuple[float, str]
 """A level of priority, and a client."""
@@ -122,6 +122,20 @@ class Sequence:
         self.known += len(sampled.tokens)
         self.output += len(sampled.tokens)
         self.computed += sampled.computed
+
+    def end(self, sampled: Sampled) -> Reason | None:
+        """Why it ends with what was taken, if it does."""
+        if sampled.failure is not None:
+            return "failed"
+        if sampled.ended:
+            return "end"
+        return "max_tokens" if self.left <= 0 else None
+
+    def counts_against(self, newcomer: Sequence) -> bool:
+        """Whether it takes a place that the newcomer cannot have."""
+        if self.running:
+            return not self.job.standby or newcomer.job.standby
+        return self.level >= newcomer.level or self.begun
 
     def chunk(self, tokens: int, drafts: int) -> Chunk:
         """The next tokens to compute. What only keeps warm is not sampled."""

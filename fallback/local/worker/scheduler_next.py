@@ -32,8 +32,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from fallback.local.worker.batching import next_step
 from fallback.local.worker.fair_shares import Account, FairShares
 from fallback.local.worker.forecast import Forecast
-from fallback.local.worker.queueing import Sequence, least, slots_held, turns, victims
-from fallback.local.worker.refusal import gave_way, too_many, too_slow
+from fallback.local.worker.gate import Gate
+from fallback.local.worker.queueing import Sequence, slots_held, turns, victims
+from fallback.local.worker.refusal import gave_way
 from fallback.local.worker.speed import Speed, Work
 from fallback.local.worker.steps import (
     Admit,
@@ -88,9 +89,9 @@ class Scheduler:
         self._context_tokens = context_tokens
         self._batch_tokens = batch_tokens
         self._mixed_batch_tokens = mixed_batch_tokens
-        self._queue_limit = queue_limit
         self._speed = speed
         self._forecast = Forecast(slots=slots, context_tokens=context_tokens, speed=speed)
+        self._gate = Gate(slots + queue_limit, self._forecast)
         self._shares = FairShares()
         self._arrivals = 0
         self._waiting: dict[int, Sequence] = {}
@@ -150,8 +151,7 @@ class Scheduler:
         if not 0 < job.prompt_tokens <= job.reserved_tokens <= self._slot_tokens:
             raise ValueError(f"{job} does not fit a context of {self._slot_tokens} tokens")
         newcomer = self._newcomer(job, now)
-        self._refuse_beyond_limit(newcomer, now)
-        self._refuse_late(newcomer, now)
+        self._gate.check(newcomer, self._running.values(), self._waiting.values(), now)
         self._arrivals += 1
         if not job.standby:
             self._shares.open(newcomer.account)
@@ -215,7 +215,8 @@ class Scheduler:
             if (sequence := self._running.get(chunk.id)) is not None:
                 sequence.computed = chunk.stop
                 events += self._grow(sequence, results.get(chunk.id))
-        events += self._give_up(now)
+        for sequence in self._gate.sent_away(self._running.values(), self._waiting.values(), now):
+            events.append(self._turn_away(sequence, now))
         return tuple(events)
 
     @property
@@ -229,10 +230,6 @@ class Scheduler:
     def _sequence(self, id: int) -> Sequence:
         return self._running.get(id) or self._waiting[id]
 
-    def _sequences(self) -> Iterator[Sequence]:
-        yield from self._running.values()
-        yield from self._waiting.values()
-
     def _newcomer(self, job: Job, now: float) -> Sequence:
         # Nobody pays for what was kept ready unasked.
         account = Account("", 0.0) if job.standby else self._shares.account(job.client)
@@ -242,22 +239,6 @@ class Scheduler:
 
     def _wait_s(self, newcomer: Sequence, now: float) -> float:
         return self._forecast.wait_s(newcomer, self._running.values(), self._waiting.values(), now)
-
-    def _refuse_beyond_limit(self, newcomer: Sequence, now: float) -> None:
-        """What waits with lower priority does not count: it will have to make room."""
-        ahead = sum(_counts_against(s, newcomer) for s in self._sequences())
-        if ahead >= self._slots + self._queue_limit:
-            wait_s = self._wait_s(newcomer, now)
-            raise too_many(wait_s=wait_s, running=self.active, waiting=self.queued)
-
-    def _refuse_late(self, newcomer: Sequence, now: float) -> None:
-        """Where there is nothing to wait for nobody is refused: late is better than never."""
-        if newcomer.job.start_by_s is None:
-            return
-        wait_s = self._wait_s(newcomer, now)
-        if wait_s > 0 and self._forecast.too_late(newcomer, now, wait_s):
-            read_s, within_s = self._forecast.read_s(newcomer), newcomer.job.start_by_s - now
-            raise too_slow(wait_s=wait_s, read_s=read_s, within_s=within_s)
 
     def _first_in_line(self) -> Sequence | None:
         held = slots_held(self._running.values())
@@ -299,7 +280,7 @@ class Scheduler:
         sequence.take(sampled)
         if sampled.tokens:
             yield Grew(id=id, tokens=sampled.tokens)
-        if reason := _reason(sampled, sequence):
+        if reason := sequence.end(sampled):
             yield self._end(sequence, reason, sampled.failure)
 
     def _end(self, sequence: Sequence, reason: Reason, failure: str | None = None) -> Ended:
@@ -307,15 +288,6 @@ class Scheduler:
         if reason in ("end", "max_tokens"):
             self._forecast.answered(sequence.output)
         return Ended(id=sequence.job.id, reason=reason, failure=failure, computed=sequence.computed)
-
-    def _give_up(self, now: float) -> Iterator[Ended]:
-        """What waits and is sure to be late; and of what is beyond the limit, the least."""
-        for sequence in list(self._waiting.values()):
-            if self._forecast.too_late(sequence, now):
-                yield self._turn_away(sequence, now)
-        beyond = len(self._running) + len(self._waiting) - self._slots - self._queue_limit
-        for sequence in least(self._waiting.values(), beyond):
-            yield self._turn_away(sequence, now)
 
     def _turn_away(self, sequence: Sequence, now: float) -> Ended:
         self._remove(sequence)
@@ -336,20 +308,6 @@ class Scheduler:
             self._shares.close(sequence.account)
 
 
-def _counts_against(sequence: Sequence, newcomer: Sequence) -> bool:
-    if sequence.running:
-        return not sequence.job.standby or newcomer.job.standby
-    return sequence.level >= newcomer.level or sequence.begun
-
-
 def _work(chunk: Chunk, sampled: Sampled | None) -> Work:
     drafted = sampled.drafted if sampled is not None else 0
     return Work(depth=chunk.start, tokens=chunk.stop - chunk.start + drafted)
-
-
-def _reason(sampled: Sampled, sequence: Sequence) -> Reason | None:
-    if sampled.failure is not None:
-        return "failed"
-    if sampled.ended:
-        return "end"
-    return "max_tokens" if sequence.left <= 0 else None

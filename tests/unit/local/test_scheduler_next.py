@@ -7,6 +7,7 @@ from scheduling import Engine, job, make, one_token, standby
 
 from fallback.core.errors import EngineBusy
 from fallback.local.worker.scheduler_next import Admit, Ended, Grew, Job, Preempt, Sampled
+from fallback.local.worker.speed import Speed
 
 
 def test_states() -> None:
@@ -257,6 +258,22 @@ def test_standby_runs_alone_and_ends_warm() -> None:
         Ended(id=1, reason="warmed", computed=40),
         Ended(id=2, reason="warmed", computed=10),
     ]
+
+
+def test_standby_steps_are_as_small_as_wanted() -> None:
+    """A step for standby says so, keeps to its own limit, and is no measure of the speed."""
+    speed = Speed()
+    engine = Engine(make(speed))
+    engine.add(standby(1, 40))
+    engine.admit()
+    plan = engine.scheduler.schedule(standby_tokens=3)
+    assert plan.standby
+    assert plan.tokens == 3
+    engine.scheduler.update(plan, [], now=50.0, took_s=50.0)
+    assert repr(speed) == repr(Speed())
+    engine.add(job(2, 60))
+    engine.admit()
+    assert engine.scheduler.schedule(standby_tokens=3).tokens == 60
 
 
 def test_standby_gives_way_at_once() -> None:
