@@ -13,11 +13,12 @@ CalibrationEnd: TypeAlias = Literal["done", "disturbed", "elsewhere", "impossibl
 
 class CalibrationOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Measure this model on this machine. `quiet_share` is the part of its threads' time that the
-    process must have had for a measurement to count; after `limit_s` seconds of measuring, in
-    all, the best so far is taken."""
+    process must have had for a measurement to count, `give_way` lets everything else on the
+    machine run first; after `limit_s` seconds of measuring, in all, the best so far is taken."""
 
     settings: WorkerSettings
     quiet_share: float = 0.75
+    give_way: bool = True
     limit_s: float = 120.0
 
 

@@ -23,7 +23,7 @@ import subprocess, sys, msgspec
 from fallback.local.report import CalibrationOrder
 
 order = msgspec.json.decode(sys.stdin.buffer.readline(), type=CalibrationOrder)
-order = msgspec.structs.replace(order, quiet_share=0.0)
+order = msgspec.structs.replace(order, quiet_share=0.0, give_way=False)
 inner = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)
 inner.stdin.write(msgspec.json.encode(order) + b"\\n")
 inner.stdin.flush()
@@ -56,7 +56,7 @@ async def measure(settings: WorkerSettings) -> CalibrationReport:
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    order = CalibrationOrder(settings=settings, quiet_share=0.0)
+    order = CalibrationOrder(settings=settings, quiet_share=0.0, give_way=False)
     process.stdin.write(msgspec.json.encode(order) + b"\n")
     line = await process.stdout.readline()
     process.stdin.close()

@@ -220,12 +220,13 @@ class Calibration:
 
 def main() -> int:
     """Take one order, give one report."""
-    _give_way()
     outbound = os.dup(1)
     os.dup2(2, 1)  # what native code prints is no report
     with contextlib.suppress(msgspec.DecodeError):
         order = msgspec.json.decode(_line(), type=CalibrationOrder)
         threading.Thread(target=_follow_parent, daemon=True).start()
+        if order.give_way:
+            _give_way()
         os.write(outbound, msgspec.json.encode(calibrate(order)) + b"\n")
         return 0
     print("calibration is started by `fallback serve`, not by hand", file=sys.stderr)  # noqa: T201
