@@ -47,6 +47,10 @@ class Process:
         """Resident memory (10^6 bytes) of the tree; what its processes share counts in each."""
         return sum(stat.rss_mb for stat in self._tree().values())
 
+    def pids(self) -> tuple[int, ...]:
+        """All processes of the tree."""
+        return tuple(self._tree())
+
     def has_ended(self) -> bool:
         return self.child.poll() is not None
 

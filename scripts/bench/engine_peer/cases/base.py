@@ -1,0 +1,67 @@
+"""What all cases have in common."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine_peer.contenders import Contender, LlamaServer, OursSame, Task
+from engine_peer.race import Racer, Results, Values, race, started
+from engine_peer.report import Measure
+
+NO_DRAFTS = {"drafts": False, "prefix_cache_mb": 0}
+"""The same as the peer has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What all cases get. `scale` below 1 makes prompts and answers shorter, to see it run."""
+
+    model: Path
+    rounds: int
+    threads: int
+    gpu_layers: int
+    scale: float
+    results: Results
+    say: Callable[[str], None]
+
+    def sized(self, tokens: int) -> int:
+        """A length for this run."""
+        return max(8, round(tokens * self.scale))
+
+    def task(self, slots: int, slot_tokens: int) -> Task:
+        """So many requests at once, each with so much context."""
+        return Task(
+            model=self.model,
+            slots=slots,
+            slot_tokens=slot_tokens,
+            threads=self.threads,
+            gpu_layers=self.gpu_layers,
+        )
+
+    async def race(
+        self,
+        contenders: Sequence[Contender],
+        measure: Callable[[Racer, int], Awaitable[Values]],
+        warm: Callable[[Racer], Awaitable[None]] | None = None,
+    ) -> None:
+        """Start all, warm each, measure them in turn; what is found goes to the results."""
+        async with started(contenders) as racers:
+            for racer in racers:
+                if warm:
+                    await warm(racer)
+            await race(racers, self.rounds, measure, self.results)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A subject: what `run` measures, under which keys."""
+
+    name: str
+    title: str
+    measures: tuple[Measure, ...]
+    run: Callable[[Bench], Awaitable[None]]
+
+
+def alike(task: Task) -> tuple[Contender, Contender]:
+    """Both with the same settings."""
+    return OursSame(task, NO_DRAFTS), LlamaServer(task, same=True)

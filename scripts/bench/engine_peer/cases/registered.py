@@ -1,0 +1,13 @@
+"""All cases. Adding one is adding a module beside this and a line in `CASES`."""
+
+from engine_peer.cases import beside, decode, depth, first_token, lookup, structured
+from engine_peer.cases.base import Case
+
+CASES: tuple[Case, ...] = (
+    decode.CASE,
+    depth.CASE,
+    first_token.CASE,
+    beside.CASE,
+    structured.CASE,
+    lookup.CASE,
+)

@@ -1,0 +1,171 @@
+"""How each side is started: with the same settings as the other, or as it comes.
+
+*The same* are llama-server's defaults, spelled out for both: flash attention, 512 tokens at once,
+16 bit KV, a part of the context for each slot; no drafts, nothing kept beyond the slots.
+*As it comes* names the model, and how much context for how many slots, because the task needs it.
+
+Adding a contender is adding a class here.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+from healthy_path.processes import Launch
+
+from engine_peer.build import PYTHON, ROOT, llama_server
+from fallback.local.settings import WorkerSettings
+
+OURS, PEER = "fallback", "llama-server"
+_BATCH_TOKENS = 512
+_PATIENCE_S = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What both are given. `slot_tokens` is the context of one request, prompt and answer."""
+
+    model: Path
+    slots: int
+    slot_tokens: int
+    threads: int
+    gpu_layers: int = 0
+
+    @property
+    def context_tokens(self) -> int:
+        """The context of all slots."""
+        return self.slots * self.slot_tokens
+
+
+class Contender(Protocol):
+    """One side, set up for one task."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the report."""
+
+    @property
+    def ready(self) -> str:
+        """What it writes once it can answer."""
+
+    def launch(self, port: int, directory: Path) -> Launch:
+        """How to start it; writes the files it wants into the directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaServer:
+    """The peer with these options besides the task's; `same` spells its defaults out."""
+
+    task: Task
+    same: bool = False
+    options: tuple[str, ...] = ()
+    name: str = PEER
+    ready: str = "server is listening"
+
+    def launch(self, port: int, directory: Path) -> Launch:
+        task = self.task
+        command = [str(llama_server()), "--model", str(task.model), "--port", str(port)]
+        command += ["--ctx-size", str(task.context_tokens), "--parallel", str(task.slots)]
+        command += ["--gpu-layers", str(task.gpu_layers), "--no-ui", "--offline"]
+        if self.same:
+            command += ["--threads", str(task.threads), "--cache-ram", "0", "--no-kv-unified"]
+            command += ["--flash-attn", "on", "--batch-size", str(_BATCH_TOKENS)]
+            command += ["--ubatch-size", str(_BATCH_TOKENS)]
+        return Launch(command=(*command, *self.options), environment=_environment())
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """Our service, as `fallback serve` starts it, with an operator's settings besides the task's.
+
+    All requests go to the local tier. The deadline does not make prompts smaller here: both sides
+    are to read the same.
+    """
+
+    task: Task
+    settings: Mapping[str, str] | None = None
+    name: str = OURS
+    ready: str = "local is ready"
+
+    def launch(self, port: int, directory: Path) -> Launch:
+        task, program = self.task, ROOT / ".venv" / "bin" / "fallback"
+        config = directory / "fallback.toml"
+        config.write_text('[[rules]]\nmatch.path = "*"\ntiers = ["local"]\n')
+        settings = {
+            "MODEL": str(task.model),
+            "CONTEXT_TOKENS": str(task.context_tokens),
+            "SLOTS": str(task.slots),
+            "STANDBY": "loaded",
+            **(self.settings or {}),
+        }
+        return Launch(
+            command=(str(program), "serve", "--port", str(port), "--config", str(config)),
+            environment={
+                **_our_environment(directory),
+                **{f"FALLBACK_LOCAL__{key}": value for key, value in settings.items()},
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OursSame:
+    """Our service with the peer's settings; `changes` are on top of them."""
+
+    task: Task
+    changes: Mapping[str, Any] | None = None
+    name: str = OURS
+    ready: str = "local is ready"
+
+    def launch(self, port: int, directory: Path) -> Launch:
+        config = directory / "fallback.toml"
+        config.write_text('[[rules]]\nmatch.path = "*"\ntiers = ["local"]\n')
+        settings = msgspec.json.encode(self._worker()).decode()
+        return Launch(
+            command=(str(PYTHON), "-m", "engine_peer.service", str(port), settings),
+            environment={
+                **_our_environment(directory),
+                "FALLBACK_CONFIG": str(config),
+                "PYTHONPATH": str(Path(__file__).parents[1]),
+            },
+        )
+
+    def _worker(self) -> WorkerSettings:
+        task = self.task
+        settings = {
+            "model_path": str(task.model),
+            "model_name": task.model.stem,
+            "context_tokens": task.context_tokens,
+            "slots": task.slots,
+            "threads": task.threads,
+            "batch_tokens": _BATCH_TOKENS,
+            "ubatch_tokens": _BATCH_TOKENS,
+            "flash_attention": True,
+            "kv_unified": False,
+            "kv_type": "f16",
+            "gpu_layers": task.gpu_layers,
+            "ready_timeout_s": _PATIENCE_S,
+            **(self.changes or {}),
+        }
+        return msgspec.convert(settings, WorkerSettings)
+
+
+def _our_environment(directory: Path) -> dict[str, str]:
+    return _environment() | {
+        "FALLBACK_STORAGE__PATH": str(directory / "fallback.db"),
+        "FALLBACK_LOCAL__MAX_OUTPUT_TOKENS": "4096",
+        "FALLBACK_LOCAL__READY_TIMEOUT_S": str(_PATIENCE_S),
+        "FALLBACK_DEADLINES__LOCAL_FIRST_CONTENT_S": str(_PATIENCE_S),
+    }
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+
+
+def described(launch: Launch) -> str:
+    """The command, for the report: what was compared has to be told."""
+    return json.dumps([part.replace(str(ROOT), ".") for part in launch.command])

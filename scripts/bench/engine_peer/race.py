@@ -1,0 +1,85 @@
+"""Contenders side by side: all started, then asked in turn, round by round.
+
+The order moves on with every round, so that neither always comes first, and a machine that gets
+slower meets both. Whoever is not asked does nothing meanwhile.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from at_rest.proc import memory
+from at_rest.starts import Started
+from healthy_path.processes import free_port, running, scratch_directory
+
+from engine_peer.chat import Chat, chatting
+from engine_peer.contenders import Contender
+
+Values = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Racer:
+    """A contender that can answer."""
+
+    name: str
+    chat: Chat
+    started: Started
+
+    def memory_mb(self) -> float:
+        """Memory (10^6 bytes) of all its processes, each with its fair share of what is shared."""
+        return sum(memory(pid).pss_mb for pid in self.started.process.pids())
+
+
+@dataclass(slots=True)
+class Results:
+    """All samples of a run, as they come in: who -> measure -> one value a round."""
+
+    samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, who: str, values: Values) -> None:
+        """One round of one contender."""
+        mine = self.samples.setdefault(who, {})
+        for key, value in values.items():
+            mine.setdefault(key, []).append(value)
+
+
+@asynccontextmanager
+async def started(contenders: Sequence[Contender]) -> AsyncIterator[list[Racer]]:
+    """All of them, ready. Raises `DidNotSay`."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(_racer(each)) for each in contenders]
+
+
+@asynccontextmanager
+async def _racer(contender: Contender) -> AsyncIterator[Racer]:
+    with scratch_directory() as directory:
+        port, log = free_port(), directory / "log"
+        launch, began_at = contender.launch(port, directory), perf_counter()
+        with running(launch, cores=os.sched_getaffinity(0), log=log) as process:
+            begun = Started(process, began_at)
+            await begun.says(contender.ready)
+            async with chatting(f"http://127.0.0.1:{port}") as chat:
+                yield Racer(contender.name, chat, begun)
+
+
+async def race(
+    racers: Sequence[Racer],
+    rounds: int,
+    measure: Callable[[Racer, int], Awaitable[Values]],
+    results: Results,
+) -> None:
+    """Ask each in every round; the number of the round makes its texts new ones."""
+    for number in range(rounds):
+        first = number % len(racers)
+        for racer in (*racers[first:], *racers[:first]):
+            results.add(racer.name, await measure(racer, number))
+            await asyncio.sleep(_SETTLES_S)
+
+
+_SETTLES_S = 0.2  # llama.cpp's threads spin on for a moment after their last work
