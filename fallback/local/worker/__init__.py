@@ -8,6 +8,10 @@
 - `intake.py`: renders the chat template, fits, tokenizes, compiles grammars: `prepared.py`.
 - `decoder.py`: the loop. `scheduler.py` decides what to compute (pure), `llama.py` computes it,
   `constraint.py` holds it to a grammar, `transcript.py` makes text of it.
+- `loading.py`: from settings to a model and the way to run it. `tuning.py`: what there is to
+  decide (pure), `memory.py`: what fits (pure), `looking.py`: what the machine has.
+- `calibration.py`: another process, which measures; `calibration_plan.py`: what to measure and what
+  to take (pure), `calibration_store.py`: what is remembered, `requantize.py`: faster files.
 - `desk.py`: what the threads share. `sampling.py`: the numbers.
 
 A crash is the way out of anything that cannot be repaired here: the supervisor starts another
