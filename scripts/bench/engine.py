@@ -24,8 +24,8 @@ from pathlib import Path
 import aiohttp
 from at_rest.starts import DidNotSay
 from engine_peer.build import home, llama_server
-from engine_peer.cases.registered import CASES
 from engine_peer.cases.base import Bench, Case
+from engine_peer.cases.registered import CASES
 from engine_peer.chat import Refused
 from engine_peer.race import Results
 from engine_peer.reading import BadStream

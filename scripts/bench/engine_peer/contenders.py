@@ -7,7 +7,6 @@
 Adding a contender is adding a class here.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,7 +104,7 @@ class Ours:
         return Launch(
             command=(str(program), "serve", "--port", str(port), "--config", str(config)),
             environment={
-                **_our_environment(directory),
+                **_patient_environment(directory),
                 **{f"FALLBACK_LOCAL__{key}": value for key, value in settings.items()},
             },
         )
@@ -127,7 +126,7 @@ class OursSame:
         return Launch(
             command=(str(PYTHON), "-m", "engine_peer.service", str(port), settings),
             environment={
-                **_our_environment(directory),
+                **_patient_environment(directory),
                 "FALLBACK_CONFIG": str(config),
                 "PYTHONPATH": str(Path(__file__).parents[1]),
             },
@@ -153,9 +152,20 @@ class OursSame:
         return msgspec.convert(settings, WorkerSettings)
 
 
-def _our_environment(directory: Path) -> dict[str, str]:
+def our_environment(directory: Path) -> dict[str, str]:
+    """Our service without a cloud: nothing leaves the machine, whatever happens."""
+    nowhere = "http://127.0.0.1:9"
     return _environment() | {
         "FALLBACK_STORAGE__PATH": str(directory / "fallback.db"),
+        "FALLBACK_UPSTREAMS__ANTHROPIC__BASE_URL": nowhere,
+        "FALLBACK_UPSTREAMS__OPENAI__BASE_URL": nowhere,
+        "FALLBACK_SIGNALS__STATUS_PAGES": "false",
+    }
+
+
+def _patient_environment(directory: Path) -> dict[str, str]:
+    """Both sides are to read and write the same: no deadline, no clamp."""
+    return our_environment(directory) | {
         "FALLBACK_LOCAL__MAX_OUTPUT_TOKENS": "4096",
         "FALLBACK_LOCAL__READY_TIMEOUT_S": str(_PATIENCE_S),
         "FALLBACK_DEADLINES__LOCAL_FIRST_CONTENT_S": str(_PATIENCE_S),
@@ -164,8 +174,3 @@ def _our_environment(directory: Path) -> dict[str, str]:
 
 def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-
-
-def described(launch: Launch) -> str:
-    """The command, for the report: what was compared has to be told."""
-    return json.dumps([part.replace(str(ROOT), ".") for part in launch.command])

@@ -30,6 +30,12 @@ class Upstream:
     plain_port: int
     tls_port: int
     ca_file: Path
+    process: subprocess.Popen[bytes]
+
+    def end(self) -> None:
+        """It is gone, and whoever asks is refused from now on."""
+        self.process.kill()
+        self.process.wait()
 
     @property
     def url(self) -> str:
@@ -54,7 +60,7 @@ def listening(directory: Path) -> Iterator[Upstream]:
         assert process.stdout
         with process.stdin:
             ports = json.loads(process.stdout.readline())
-            yield Upstream(**ports, ca_file=directory / "ca.pem")
+            yield Upstream(**ports, ca_file=directory / "ca.pem", process=process)
 
 
 _BURSTS = {path: answers.burst() for path, answers in payloads.ANSWERS.items()}

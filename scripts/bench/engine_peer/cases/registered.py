@@ -1,6 +1,6 @@
 """All cases. Adding one is adding a module beside this and a line in `CASES`."""
 
-from engine_peer.cases import beside, decode, depth, first_token, lookup, structured
+from engine_peer.cases import beside, claude_code, decode, depth, first_token, lookup, structured
 from engine_peer.cases.base import Case
 
 CASES: tuple[Case, ...] = (
@@ -10,4 +10,5 @@ CASES: tuple[Case, ...] = (
     beside.CASE,
     structured.CASE,
     lookup.CASE,
+    claude_code.CASE,
 )
