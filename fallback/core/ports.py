@@ -159,8 +159,8 @@ class Engine(Protocol):
     def generate(self, request: GenerateRequest) -> AsyncGenerator[EngineEvent, None]:
         """Yield `GenerationStarted`, pieces, `GenerationFinished`.
 
-        Pieces are the model's own text, tool calls as `core.tool_syntax` writes them. An engine
-        whose server understands those itself yields the events of thinking and of calls instead.
+        Pieces are the model's own text, calls in its tool format. An engine whose server
+        understands those itself yields the events of thinking and of calls instead.
 
         Closing the generator frees everything it held at once. Raises `EngineError` (or
         `BadRequest` for a grammar that cannot be expressed); survives a crash of the worker by

@@ -15,12 +15,13 @@ import json
 
 import msgspec
 
-from fallback.core.answer import PartialAnswer
+from fallback.core.answer import PartialAnswer, SaidCall
 from fallback.core.conversation import Conversation
 from fallback.core.grammar import rest_grammar
 from fallback.core.json_scan import plain_escapes
 from fallback.core.ports import Grammar
-from fallback.core.tool_syntax import callable_tools, partial_text
+from fallback.core.tool_formats import GENERAL, ToolFormat, input_form
+from fallback.core.tool_syntax import callable_tools
 
 _BYTES_PER_TOKEN = 4
 _LONGEST_BLANK_CHARS = 256
@@ -46,19 +47,26 @@ class Continuation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def continuation(
-    conversation: Conversation, said: PartialAnswer, spent_tokens: int
+    conversation: Conversation,
+    said: PartialAnswer,
+    spent_tokens: int,
+    form: ToolFormat = GENERAL,
 ) -> Continuation:
-    """How to go on with `said`, of whose budget `spent_tokens` are used.
+    """How to go on with `said`, of whose budget `spent_tokens` are used, by a model that writes
+    in the format `form`.
 
     Raises `EngineError` where it breaks off in a call that the grammar does not know.
     """
-    grammar = rest_grammar(conversation, said)
-    prefix, start = partial_text(said)
+    grammar = rest_grammar(conversation, said, form)
+    prefix, start = form.partial_text(said, conversation)
     spaces = 0
     if _is_json(conversation, said):
-        prefix, start = plain_escapes(_json_text(prefix)), 0
-    elif said.open_call is not None:
-        prefix = prefix[:start] + plain_escapes(prefix[start:])
+        start = len(form.output_head)
+        prefix = form.output_head + plain_escapes(_json_text(said.text))
+    elif (call := said.open_call) is not None:
+        # Raw text has no escapes: what looks like one stands for itself.
+        if not _is_raw(conversation, call):
+            prefix = prefix[:start] + plain_escapes(prefix[start:])
     else:
         written = prefix.rstrip(" ")
         spaces = len(prefix) - len(written)
@@ -70,6 +78,11 @@ def continuation(
         grammar_start=start,
         spaces=spaces,
     )
+
+
+def _is_raw(conversation: Conversation, call: SaidCall) -> bool:
+    named = (tool for tool in conversation.tools if tool.name == call.name)
+    return any(input_form(tool) == "raw" for tool in named)
 
 
 def _is_json(conversation: Conversation, said: PartialAnswer) -> bool:

@@ -28,7 +28,7 @@ from fallback.core.ports import (
 from fallback.core.provenance import Provenance, Segment
 from fallback.core.routing import Operation
 from fallback.core.splice import LeadingSpaces, continuation
-from fallback.core.tool_syntax import AnswerParser
+from fallback.core.tool_formats import AnswerReader, ToolFormat, format_for
 from fallback.core.unfit import unfit
 from fallback.dialects.base import AnswerContext, Dialect, Seam, StreamEncoder
 
@@ -169,10 +169,11 @@ class LocalTier:
         off, its reason why. Raises `FallbackError` where the engine cannot go on; nothing is
         sent then."""
         conversation, request = _decoded(dialect, body)
-        rest = continuation(conversation, seam.said, seam.output_tokens)
         model = await self._engine.ready(self._limits.ready_timeout_s)
-        parser = _parser(conversation, provenance)
-        parser.resume(seam.said)
+        form = self._format(conversation)
+        rest = continuation(conversation, seam.said, seam.output_tokens, form)
+        reader = _reader(form, conversation, provenance)
+        reader.resume(seam.said)
         events = self._events(
             msgspec.structs.replace(
                 self._ask(rest.conversation, provenance, terms),
@@ -180,7 +181,7 @@ class LocalTier:
                 prefix=rest.prefix,
                 grammar_start=rest.grammar_start,
             ),
-            parser,
+            reader,
             spaces=rest.spaces,
             spent_tokens=seam.output_tokens,
         )
@@ -218,11 +219,12 @@ class LocalTier:
         self, dialect: Dialect, body: bytes, provenance: Provenance, terms: Terms
     ) -> LocalAnswer:
         conversation, request = _decoded(dialect, body)
-        grammar = grammar_for(conversation)
         model = await self._engine.ready(self._limits.ready_timeout_s)
+        form = self._format(conversation)
         ask = self._ask(conversation, provenance, terms)
         events = self._events(
-            msgspec.structs.replace(ask, grammar=grammar), _parser(conversation, provenance)
+            msgspec.structs.replace(ask, grammar=grammar_for(conversation, form)),
+            _reader(form, conversation, provenance),
         )
         started = await _first(events)
         provenance = msgspec.structs.replace(
@@ -234,6 +236,10 @@ class LocalTier:
         async with aclosing(events):
             whole = [started, *[event async for event in events]]
         return WholeAnswer(provenance=provenance, body=dialect.encode_whole(context, whole))
+
+    def _format(self, conversation: Conversation) -> ToolFormat:
+        """How the model at hand writes calls."""
+        return format_for(self._engine.status().tool_format, conversation)
 
     def _ask(
         self, conversation: Conversation, provenance: Provenance, terms: Terms
@@ -272,7 +278,7 @@ class LocalTier:
     async def _events(
         self,
         request: GenerateRequest,
-        parser: AnswerParser,
+        reader: AnswerReader,
         *,
         spaces: int = 0,
         spent_tokens: int = 0,
@@ -281,14 +287,14 @@ class LocalTier:
         async with aclosing(self._engine.generate(request)) as generation:
             async for event in generation:
                 if isinstance(event, Piece):
-                    for parsed in parser.feed(leading.feed(event.text)):
+                    for parsed in reader.feed(leading.feed(event.text)):
                         yield parsed
                 elif isinstance(event, GenerationStarted):
                     yield Started(input_tokens=event.input_tokens, cuts=event.cuts)
                 elif not isinstance(event, GenerationFinished):
                     yield event
                 else:
-                    rest, reason = parser.finish(event.reason)
+                    rest, reason = reader.finish(event.reason)
                     for parsed in rest:
                         yield parsed
                     yield _finished(event, reason, spent_tokens)
@@ -302,9 +308,9 @@ def _decoded(dialect: Dialect, body: bytes) -> tuple[Conversation, Mapping[str, 
     return conversation, request
 
 
-def _parser(conversation: Conversation, provenance: Provenance) -> AnswerParser:
+def _reader(form: ToolFormat, conversation: Conversation, provenance: Provenance) -> AnswerReader:
     token = _token(provenance)
-    return AnswerParser(conversation, lambda index: f"call_{token}_{index}")
+    return form.reader(conversation, lambda index: f"call_{token}_{index}")
 
 
 def _token(provenance: Provenance) -> str:

@@ -15,7 +15,8 @@ from fallback.core.conversation import Conversation
 from fallback.core.errors import EngineError
 from fallback.core.fit import fit
 from fallback.core.ports import GenerateRequest
-from fallback.core.tool_syntax import CALL_OPEN, may_call_tools, must_call_tools
+from fallback.core.tool_formats.marked import CALL_OPEN
+from fallback.core.tool_syntax import may_call_tools, must_call_tools
 from fallback.dialects import openai_chat_request
 from fallback.dialects.jsonvalues import dump
 

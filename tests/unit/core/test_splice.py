@@ -22,7 +22,7 @@ from fallback.core.splice import (
     continuation,
     estimated_tokens,
 )
-from fallback.core.tool_syntax import AnswerParser
+from fallback.core.tool_formats import GENERAL
 
 TOKENIZER = llguidance.LLTokenizer("byte")
 SCHEMA: dict[str, Any] = {
@@ -209,7 +209,7 @@ def test_tokens_are_estimated_by_bytes() -> None:
 
 
 def events_behind(*parts: Text | SaidCall, text: str, tools: tuple[Tool, ...] = (WEATHER,)) -> Any:
-    parser = AnswerParser(talk(*tools), lambda n: f"call_{n}")
+    parser = GENERAL.reader(talk(*tools), lambda n: f"call_{n}")
     parser.resume(PartialAnswer(parts))
     events = [event for char in text for event in parser.feed(char)]
     rest, reason = parser.finish("end")

@@ -15,6 +15,7 @@ from standin.openai_responses import responses
 from standin.wire import Answer, Request
 
 from fallback.core.answer import PartialAnswer, SaidCall
+from fallback.core.conversation import Conversation
 from fallback.core.errors import FallbackError
 from fallback.core.grammar_text import engine_text
 from fallback.core.json_scan import plain_escapes
@@ -26,7 +27,7 @@ from fallback.core.ports import (
     Piece,
 )
 from fallback.core.provenance import Provenance
-from fallback.core.tool_syntax import partial_text
+from fallback.core.tool_formats import GENERAL
 from fallback.dialects import DIALECTS
 from fallback.dialects.base import Seam
 from fallback.local.mock import Act, Say, Script, ScriptedEngine
@@ -65,7 +66,8 @@ class Finisher(ScriptedEngine):
 
     def __init__(self, said: PartialAnswer, whole: PartialAnswer, size: int = 3) -> None:
         super().__init__()
-        self._text = partial_text(PartialAnswer(tuple(_written(said, whole))))[0]
+        written = PartialAnswer(tuple(_written(said, whole)))
+        self._text = GENERAL.partial_text(written, Conversation(model="m"))[0]
         self._size = size
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[EngineEvent, None]:
