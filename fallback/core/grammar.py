@@ -35,11 +35,9 @@ from fallback.core.errors import BadRequest, EngineError
 from fallback.core.json_schema import narrowed, outline
 from fallback.core.ports import Grammar, GrammarPart
 from fallback.core.schema_order import in_order_of
-from fallback.core.tool_formats.base import Offer, ToolFormat
-from fallback.core.tool_formats.general import General
+from fallback.core.tool_formats import GENERAL, Offer, ToolFormat
 from fallback.core.tool_syntax import callable_tools, must_call_tools
 
-_GENERAL = General()
 _COMPACT = {"whitespace_flexible": False}
 # Where another server began the value, it began it with the white space it likes.
 _BEGUN = {"whitespace_pattern": r"[ \n\r\t]{0,64}"}
@@ -56,7 +54,7 @@ class _Part(NamedTuple):
     loosened: tuple[str, ...] = ()
 
 
-def grammar_for(conversation: Conversation, format: ToolFormat = _GENERAL) -> Grammar | None:
+def grammar_for(conversation: Conversation, format: ToolFormat = GENERAL) -> Grammar | None:
     """The grammar of the whole answer, or `None` where it is free text.
 
     Raises `BadRequest` where the client wants a guarantee that cannot be given.
@@ -75,7 +73,7 @@ def grammar_for(conversation: Conversation, format: ToolFormat = _GENERAL) -> Gr
 
 
 def rest_grammar(
-    conversation: Conversation, said: PartialAnswer, format: ToolFormat = _GENERAL
+    conversation: Conversation, said: PartialAnswer, format: ToolFormat = GENERAL
 ) -> Grammar | None:
     """The grammar of what is still to come of an answer that broke off.
 

@@ -10,8 +10,10 @@ import llguidance
 import pytest
 
 from fallback.core.conversation import Conversation, OutputFormat, Tool, ToolChoice
+from fallback.core.errors import BadRequest
 from fallback.core.grammar import grammar_for
 from fallback.core.grammar_text import engine_text
+from fallback.core.tool_formats import FORMATS, ToolFormat
 
 TOKENIZER = llguidance.LLTokenizer("byte")
 
@@ -206,3 +208,80 @@ def test_text_already_sent_counts_as_written() -> None:
     matcher = _matcher(talk(WEATHER))
     assert matcher.consume_tokens(TOKENIZER.tokenize_str('<tool_call>\n{"name": "wea'))
     assert matcher.compute_ff_bytes() == b'ther", "arguments": {"city":"'
+
+
+LINES = Tool(
+    name="lines", kind="custom", grammar_syntax="lark", grammar='start: line+\nline: /[a-z]+/ "\\n"'
+)
+CODE = Tool(name="code", kind="custom", grammar_syntax="regex", grammar=r"[A-Z]{2}/\d{3}\/x")
+
+
+def custom_call(tool: Tool, text: str) -> str:
+    return f'<tool_call>\n{{"name": "{tool.name}"}}\n{text}\n</tool_call>'
+
+
+@pytest.mark.parametrize(
+    ("tool", "good", "bad"),
+    [(LINES, "ab\ncd\n", "AB\n"), (CODE, "AB/123/x", "AB/12/x"), (CODE, "XY/000/x", "XY/000/xx")],
+)
+def test_a_custom_tools_own_grammar_is_kept(tool: Tool, good: str, bad: str) -> None:
+    """Lark and regular expressions of the client's rule the raw input of their tool."""
+    conversation = talk(CLOCK, tool)
+    assert admits(conversation, custom_call(tool, good))
+    assert not admits(conversation, custom_call(tool, bad))
+    assert admits(conversation, CLOCK_CALL)
+
+
+def test_a_grammar_that_is_none_leaves_lines_of_text() -> None:
+    """A custom tool whose grammar the engine refuses can still be called."""
+    broken = Tool(name="lines", kind="custom", grammar_syntax="lark", grammar="what is this")
+    grammar = grammar_for(talk(broken, mode="required"))
+    assert grammar is not None
+    instead = {part.rule: part.instead or "" for part in grammar.parts}
+    matcher = llguidance.LLMatcher(TOKENIZER, engine_text(grammar, instead), log_level=0)
+    call = custom_call(broken, "one\n\n a < b & c\n")
+    assert matcher.consume_tokens(TOKENIZER.tokenize_str(call))
+    assert matcher.is_accepting()
+
+
+UNIQUE = {"properties": {"tags": {"items": {"type": "string"}, "uniqueItems": True}}}
+
+
+def test_a_detail_that_cannot_be_held_to_is_told() -> None:
+    """A tool is not lost for a keyword, but the answer says what it was not held to."""
+    grammar = grammar_for(talk(CLOCK, Tool(name="t", parameters=UNIQUE)))
+    assert grammar is not None
+    assert grammar.loosened == ("the input of the tool t: uniqueItems at #/properties/tags",)
+
+
+@pytest.mark.parametrize(
+    "conversation",
+    [
+        talk(CLOCK, Tool(name="t", parameters=UNIQUE, strict=True)),
+        talk(output=OutputFormat(kind="json_schema", schema=UNIQUE, strict=True)),
+    ],
+)
+def test_a_guarantee_that_cannot_be_given_is_refused(conversation: Conversation) -> None:
+    """Where the client wants a guarantee, the keyword and its place are named."""
+    with pytest.raises(BadRequest, match=r"strict.*uniqueItems at #/properties/tags"):
+        grammar_for(conversation)
+
+
+def test_what_is_strict_has_no_looser_form() -> None:
+    """A strict schema that the engine refuses is not replaced."""
+    strict = Tool(name="t", parameters=WEATHER.parameters, strict=True)
+    grammar = grammar_for(talk(strict, WEATHER))
+    assert grammar is not None
+    assert [part.instead is None for part in grammar.parts] == [True, False]
+
+
+@pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("parallel", [True, False])
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_every_format_makes_a_grammar(format: ToolFormat, mode: str, parallel: bool) -> None:
+    """The rules of all formats compile around schemas, texts and grammars of the client's."""
+    tools = [WEATHER, PATCH, LINES, CODE]
+    conversation = talk(*tools[: 4 if format.takes(tools) else 2], mode=mode, parallel=parallel)
+    grammar = grammar_for(conversation, format)
+    assert grammar is not None
+    assert llguidance.LLMatcher.validate_grammar(engine_text(grammar), TOKENIZER) == ""
