@@ -134,7 +134,7 @@ def _input(tool: Tool, rule: str, begun: str | None = None) -> _Part:
         part = GrammarPart(rule=rule, about=about, instead=_FREE_LINES)
         if tool.grammar_syntax == "lark":
             return _Part(msgspec.structs.replace(part, lark=tool.grammar))
-        return _Part(msgspec.structs.replace(part, body=_regex(tool.grammar)))
+        return _Part(msgspec.structs.replace(part, body=_line(rule.upper(), tool.grammar)))
     if tool.kind == "custom":
         return _json_part({"type": "string"}, rule, about, begun, strict=False)
     schema = {**tool.parameters, "type": "object"}
@@ -184,6 +184,8 @@ def _json_rule(schema: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     return f"%json {msgspec.json.encode({**schema, 'x-guidance': options}).decode()}"
 
 
-def _regex(pattern: str) -> str:
-    """A regular expression between slashes."""
-    return "/" + _SLASH.sub(lambda found: found[0] if len(found[0]) > 1 else r"\/", pattern) + "/"
+def _line(terminal: str, pattern: str) -> str:
+    """One line that follows a client's regular expression: the text behind it begins with another
+    and would be taken for a part of it."""
+    escaped = _SLASH.sub(lambda found: found[0] if len(found[0]) > 1 else r"\/", pattern)
+    return f"{terminal}\n{terminal}: /{escaped}/ & /[^\\n]*/"

@@ -216,13 +216,31 @@ LINES = Tool(
 CODE = Tool(name="code", kind="custom", grammar_syntax="regex", grammar=r"[A-Z]{2}/\d{3}\/x")
 
 
+PATCHES = r"""
+start: "*** Begin" LF hunk+ "*** End" LF?
+hunk: "*** File: " /[^\n]+/ LF line*
+line: /[ +-][^\n]*/ LF
+%import common.LF
+"""
+PATCH_TEXT = "*** Begin\n*** File: a.py\n-<b>\n+</b>\n*** End"
+PATCHING = Tool(name="patching", kind="custom", grammar_syntax="lark", grammar=PATCHES)
+ANYTHING = Tool(name="any", kind="custom", grammar_syntax="regex", grammar=r"(?s:.+)")
+
+
 def custom_call(tool: Tool, text: str) -> str:
     return f'<tool_call>\n{{"name": "{tool.name}"}}\n{text}\n</tool_call>'
 
 
 @pytest.mark.parametrize(
     ("tool", "good", "bad"),
-    [(LINES, "ab\ncd\n", "AB\n"), (CODE, "AB/123/x", "AB/12/x"), (CODE, "XY/000/x", "XY/000/xx")],
+    [
+        (LINES, "ab\ncd\n", "AB\n"),
+        (CODE, "AB/123/x", "AB/12/x"),
+        (CODE, "XY/000/x", "XY/000/xx"),
+        (PATCHING, PATCH_TEXT, "*** Begin\n*** End"),
+        (PATCHING, PATCH_TEXT + "\n", "*** End"),
+        (ANYTHING, "a < b", ""),
+    ],
 )
 def test_a_custom_tools_own_grammar_is_kept(tool: Tool, good: str, bad: str) -> None:
     """Lark and regular expressions of the client's rule the raw input of their tool."""
