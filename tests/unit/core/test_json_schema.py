@@ -6,16 +6,35 @@ import json
 import random
 from typing import Any
 
+import llguidance
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from schema_walks import admits, is_valid, matcher, walk
+from schema_survey import walks
 
 from fallback.core.json_schema import narrowed, outline
 
 A, B = {"required": ["a"]}, {"required": ["b"]}
 DRAFT_4 = {"$schema": "http://json-schema.org/draft-04/schema#"}
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
+
+
+BYTES = llguidance.LLTokenizer("byte")
+WALKER = walks.Walker(BYTES)
+
+
+def matcher(schema: dict[str, Any]) -> llguidance.LLMatcher:
+    return walks.matcher(BYTES, schema)
+
+
+def admits(schema: dict[str, Any], value: object) -> bool:
+    follower = matcher(schema)
+    assert not follower.is_error(), follower.get_error()
+    return walks.admits(BYTES, follower, value)
+
+
+def is_valid(schema: dict[str, Any], value: object) -> bool:
+    return not walks.Judge(schema).complaint(value)
 
 
 def told(schema: dict[str, Any]) -> list[str]:
@@ -203,7 +222,7 @@ def test_all_that_is_generated_is_valid(schema: dict[str, Any], seed: int) -> No
     found = narrowed(schema)
     follower = matcher(found.schema)
     assume(not found.loosened and not follower.is_error())
-    text = walk(follower, random.Random(seed))
+    text = WALKER.walk(follower, random.Random(seed), 1000)
     assert text is None or is_valid(schema, json.loads(text)), (found.schema, text)
 
 

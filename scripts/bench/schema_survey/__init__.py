@@ -1,0 +1,1 @@
+"""How much of real-world JSON Schema the engine keeps, and whether what it writes is valid."""
