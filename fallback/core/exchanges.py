@@ -62,3 +62,10 @@ def seams(turns: tuple[Turn, ...]) -> list[int]:
                 crossing[called[part.call_id] + 1] += 1
                 crossing[i + 1] -= 1
     return [i for i, open_calls in enumerate(accumulate(crossing)) if not open_calls]
+
+
+def last_words_and_exchange(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """The last user turn and the last exchange after it, without instructions."""
+    last, start = last_user_turn(turns), start_of_last_exchange(turns)
+    kept = {last, *range(max(start, last + 1), len(turns))} if turns else set()
+    return tuple(turns[i] for i in sorted(kept - instruction_turns(turns)))

@@ -2,11 +2,11 @@
 
 The rule, which README states and every provenance reports. A conversation that fits is left
 whole. Otherwise system prompt, instructions and tools are cut first, until they leave the turns
-what these take, or half of the budget. In this order, each no further than needed:
+what these take: an eighth, a quarter or half of the budget, more only where the last user turn
+and the last exchange need it. In this order, each no further than needed:
 
-1. tools that the conversation neither used nor is about, by their names and descriptions: all
-   but their signatures, then they;
-2. the descriptions of the tools that are left, but for their signatures;
+1. the descriptions of tools, but for their signatures;
+2. tools that the conversation neither used nor is about, by their names and descriptions;
 3. of the instructions what is neither their start nor a rule.
 
 Then, until all fits:
@@ -30,9 +30,9 @@ system prompt and the system turns before the first answer and since the last us
 are turns like any. A schema for the answer is never cut.
 
 So that the model need not read everything again at each turn, the fitted conversation begins
-alike from turn to turn: up to step 8 the turns count as if they had grown to the next of a few
-sizes (in a conversation with tool results, and an eighth of the budget for the last of them),
-and what is cut is fixed in size or place by these alone.
+alike from turn to turn: up to step 7 the turns count as if they had grown to the next of a few
+sizes, and what is cut is fixed in size or place by these alone. Where there are tools, an eighth
+of the budget is kept for the results of the last exchange.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ import msgspec
 
 from fallback.core import fit_results, fit_texts, fit_tools, fit_turns
 from fallback.core.answer import Cut, CutKind
-from fallback.core.conversation import Conversation, ToolResult, Turn
-from fallback.core.exchanges import growing_turns, parts_of
+from fallback.core.conversation import Conversation, Turn
+from fallback.core.exchanges import growing_turns, last_words_and_exchange
 from fallback.core.fit_report import report
 from fallback.core.fit_steps import Result, Scale, Step
 from fallback.core.sizes import size_at_least
@@ -55,19 +55,18 @@ _Plan: TypeAlias = Callable[[Conversation, Scale], Step]
 
 # What the turns are beside.
 _HEAD: tuple[_Plan, ...] = (
-    fit_tools.idle_signatures,
-    fit_tools.idle_tools,
     fit_tools.signatures,
+    fit_tools.idle_tools,
     fit_texts.instructions,
 )
 _TURNS: tuple[_Plan, ...] = (
     fit_turns.old_turns,
     fit_results.results,
     fit_turns.recent_turns,
-    fit_tools.tools,
 )
 # When it comes to every token.
 _LAST: tuple[_Plan, ...] = (
+    fit_tools.tools,
     fit_results.short_results,
     fit_texts.all_instructions,
     fit_turns.last_exchange,
@@ -76,7 +75,7 @@ _LAST: tuple[_Plan, ...] = (
     fit_texts.user_words,
     fit_turns.everything,
 )
-_SHARES = (1 / 8, 1 / 8 * 2**0.5, 1 / 4, 1 / 4 * 2**0.5)  # of the budget; else half of it
+_SHARES = (8, 4)  # one of so many parts of the budget; else half of it
 
 
 class Fitted(msgspec.Struct, frozen=True):
@@ -100,13 +99,14 @@ def fit(
         return Fitted(conversation)
     cutting = _Cutting(conversation, budget_tokens, count)
     for plan in _HEAD:
-        cutting.apply(plan, cutting.allotted)
-    cutting.apply(fit_results.old_results, cutting.roomy)
-    cutting.apply(fit_results.results, cutting.latest)
+        cutting.apply(plan, cutting.head_fits)
+    cutting.allow_turns()
+    cutting.apply(fit_results.old_results, cutting.turns_fit)
+    cutting.apply(fit_results.results, cutting.last_results_fit)
     for plan in _TURNS:
-        cutting.apply(plan, cutting.roomy)
+        cutting.apply(plan, cutting.turns_fit)
     for plan in _LAST:
-        cutting.apply(plan, cutting.exact)
+        cutting.apply(plan, cutting.all_fits)
     return Fitted(
         cutting.conversation, report(conversation, cutting.conversation, cutting.saved_tokens)
     )
@@ -136,41 +136,52 @@ class _Cutting:
         self._empty_tokens = count(self._empty)
         self._weights: dict[Turn, int] = {}
         self._dropped = 0
-        with_tools = any(isinstance(part, ToolResult) for part in parts_of(conversation.turns))
-        self._reserve = budget // 8 if with_tools else 0
+        self._reserve = budget // 8 if conversation.tools else 0
         self._size = self._measure(Result(conversation))
+        self._allowance = max(self._share(self._size.room), self._least_turns())
 
     def __repr__(self) -> str:
         return f"<_Cutting {self._size} of {self._budget} saved={self.saved_tokens}>"
 
-    def apply(self, plan: _Plan, demand: Callable[[_Size], int]) -> None:
-        """Cut by one step as far as it takes, if the demand is over the budget."""
-        if demand(self._size) <= self._budget:
+    def apply(self, plan: _Plan, fits: Callable[[_Size], bool]) -> None:
+        """Cut by one step as far as it takes, if anything does not fit."""
+        if fits(self._size):
             return
         step = plan(self.conversation, Scale(self._weigh_settled, self._dropped))
         if step.levels > 0:
-            self._take(step, step.cut(self._lowest_level(step, demand)))
+            self._take(step, step.cut(self._lowest_level(step, fits)))
 
-    def allotted(self, size: _Size) -> int:
-        """The tokens of all but the turns, and the share of the budget that these get."""
-        shares = (int(self._budget * share) for share in _SHARES)
-        needed = size.room + self._reserve
-        share = next((share for share in shares if share >= needed), self._budget // 2)
-        return size.tokens - size.turns + share
+    def head_fits(self, size: _Size) -> bool:
+        """Whether all but the turns leaves these their share of the budget."""
+        return size.tokens - size.turns + self._allowance <= self._budget
 
-    def latest(self, size: _Size) -> int:
-        """So that the last results take no more than is kept for them."""
-        if self.roomy(size) <= self._budget and size.tokens <= self._budget:
-            return 0
-        return self._budget + size.turns - size.settled - self._reserve
+    def allow_turns(self) -> None:
+        """Give the turns what is left: all of it where nothing was cut for them, else no more
+        than their share, or a larger budget might keep fewer turns beside one more tool."""
+        left = self._budget - (self._size.tokens - self._size.turns)
+        self._allowance = min(left, self._allowance) if self.saved_tokens else left
 
-    def roomy(self, size: _Size) -> int:
-        """The tokens with turns that have grown as far as they may."""
-        return size.tokens - size.turns + size.room + self._reserve
+    def turns_fit(self, size: _Size) -> bool:
+        """Whether there is room for the turns once they have grown as far as they may."""
+        return size.room + self._reserve <= self._allowance
 
-    def exact(self, size: _Size) -> int:
-        """The tokens as they are."""
-        return size.tokens
+    def last_results_fit(self, size: _Size) -> bool:
+        """Whether the last results take no more than is kept for them, or need not care."""
+        roomy = self.turns_fit(size) and size.turns <= self._allowance
+        return roomy or size.turns - size.settled <= self._reserve
+
+    def all_fits(self, size: _Size) -> bool:
+        """Whether the conversation fits as it is."""
+        return size.tokens <= self._budget
+
+    def _share(self, room: int) -> int:
+        shares = (self._budget // parts for parts in _SHARES)
+        needed = room + self._reserve
+        return next((share for share in shares if share >= needed), self._budget // 2)
+
+    def _least_turns(self) -> int:
+        last = last_words_and_exchange(self.conversation.turns)
+        return sum(map(self._weigh_settled, last))
 
     def _take(self, step: Step, result: Result) -> None:
         before, self._size = self._size.tokens, self._measure(result)
@@ -179,26 +190,26 @@ class _Cutting:
         saved = self.saved_tokens.get(step.what, 0)
         self.saved_tokens[step.what] = saved + before - self._size.tokens
 
-    def _lowest_level(self, step: Step, demand: Callable[[_Size], int]) -> int:
+    def _lowest_level(self, step: Step, fits: Callable[[_Size], bool]) -> int:
         """The lowest level that fits, or the highest.
 
         Bisecting one predicate over the same levels keeps the result monotone in the budget
         even where `count` is not quite monotone in the level.
         """
 
-        def fits(level: int) -> bool:
-            return demand(self._measure(step.cut(level))) <= self._budget
+        def fits_at(level: int) -> bool:
+            return fits(self._measure(step.cut(level)))
 
-        if not fits(step.levels):
+        if not fits_at(step.levels):
             return step.levels
-        return 1 + bisect_left(range(1, step.levels), True, key=fits)
+        return 1 + bisect_left(range(1, step.levels), True, key=fits_at)
 
     def _measure(self, result: Result) -> _Size:
         turns = growing_turns(result.conversation.turns)
         settled = sum(map(self._weigh_settled, turns))
-        room = max(settled, result.room_tokens or size_at_least(settled))
+        room = size_at_least(settled) if result.room_tokens is None else result.room_tokens
         tokens = self._count(result.conversation)
-        return _Size(tokens, sum(map(self._weigh, turns)), settled, room)
+        return _Size(tokens, sum(map(self._weigh, turns)), settled, max(settled, room))
 
     def _weigh_settled(self, turn: Turn) -> int:
         return self._weigh(fit_results.settled(turn))

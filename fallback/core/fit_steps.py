@@ -20,7 +20,7 @@ class Result(NamedTuple):
 
     conversation: Conversation
     dropped_tokens: int = 0
-    room_tokens: int = 0
+    room_tokens: int | None = None
 
 
 class Step(NamedTuple):

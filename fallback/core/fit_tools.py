@@ -27,19 +27,22 @@ _NAMED_SCHEMAS = {"properties", "patternProperties", "dependentSchemas", "$defs"
 _VALUES = {"const", "dependentRequired", "enum", "required"}
 
 
-def idle_signatures(conversation: Conversation, scale: Scale) -> Step:
-    """Reduce the tools that the conversation neither used nor is about to their signatures."""
-    return _reducing(conversation, _idle(conversation))
+def signatures(conversation: Conversation, scale: Scale) -> Step:
+    """Reduce tools to their signatures, the last first, where that makes them smaller."""
+    tools = conversation.tools
+    smaller = [(i, less) for i, tool in enumerate(tools) if (less := signature(tool)) != tool][::-1]
+
+    def cut(level: int) -> Result:
+        reduced = dict(smaller[:level])
+        changed = tuple(reduced.get(i, tool) for i, tool in enumerate(tools))
+        return Result(msgspec.structs.replace(conversation, tools=changed))
+
+    return Step("tool_descriptions", len(smaller), cut)
 
 
 def idle_tools(conversation: Conversation, scale: Scale) -> Step:
     """Drop the tools that the conversation neither used nor is about."""
     return _dropping(conversation, _idle(conversation))
-
-
-def signatures(conversation: Conversation, scale: Scale) -> Step:
-    """Reduce all tools to their signatures."""
-    return _reducing(conversation, range(len(conversation.tools)))
 
 
 def tools(conversation: Conversation, scale: Scale) -> Step:
@@ -75,20 +78,6 @@ def _dropping(conversation: Conversation, places: Collection[int]) -> Step:
         return Result(msgspec.structs.replace(conversation, tools=kept))
 
     return Step("tools", len(order), cut)
-
-
-def _reducing(conversation: Conversation, places: Collection[int]) -> Step:
-    """Reduce the tools at these places, the last first, as far as that makes them smaller."""
-    tools = conversation.tools
-    smaller = {i: signature(tools[i]) for i in reversed(list(places))}
-    smaller = {i: tool for i, tool in smaller.items() if tool != tools[i]}
-
-    def cut(level: int) -> Result:
-        reduced = dict(list(smaller.items())[:level])
-        changed = tuple(reduced.get(i, tool) for i, tool in enumerate(tools))
-        return Result(msgspec.structs.replace(conversation, tools=changed))
-
-    return Step("tool_descriptions", len(smaller), cut)
 
 
 def _idle(conversation: Conversation) -> list[int]:

@@ -82,7 +82,7 @@ turns = st.one_of(
     st.builds(Turn, st.sampled_from(("user", "assistant")), st.lists(parts, max_size=3).map(tuple)),
     st.builds(Turn, st.just("system"), st.lists(said, max_size=3).map(tuple)),
 )
-tools = st.builds(Tool, name=st.sampled_from("abcd"), description=texts)
+tools = st.builds(Tool, name=st.sampled_from("abcdefgh"), description=texts)
 choices = st.sampled_from(
     [ToolChoice(), ToolChoice(mode="required"), ToolChoice(mode="named", name="b")]
 )
@@ -109,7 +109,7 @@ conversations = st.builds(
     model=st.just("m"),
     system=texts,
     turns=st.lists(turns, max_size=8).map(tuple),
-    tools=st.lists(tools, max_size=4).map(tuple),
+    tools=st.lists(tools, max_size=8, unique_by=lambda tool: tool.name).map(tuple),
     tool_choice=choices,
 ).map(_with_own_ids)
 budgets = st.integers(0, 6000)
@@ -203,16 +203,23 @@ def test_counting_is_sparing(conversation: Conversation, budget: int) -> None:
     assert counted <= 30
 
 
-def test_unused_tools_go_first_and_the_rest_stays() -> None:
+def test_explanations_go_before_tools_and_unused_tools_before_used_ones() -> None:
     """Of the tools, those the conversation used stay longest; nothing else is touched."""
-    tools = tuple(Tool(name=name, description="d" * 400) for name in ("run", "look", "ask"))
+    names = ("look", "ask", "run", "a", "b", "c", "d", "e")
+    tools = tuple(Tool(name=name, description="What. " + "d" * 400) for name in names)
     conversation = Conversation(
         model="m", tools=tools, turns=(user("go"), *exchange("1"), user("more"))
     )
-    fitted = fit(conversation, count(conversation) - 150, count)
-    assert [tool.name for tool in fitted.conversation.tools] == ["run"]
+    fitted = fit(conversation, 550, count)
+    assert [tool.description for tool in fitted.conversation.tools] == ["What."] * 8
+    assert [(cut.what, cut.count) for cut in fitted.cuts] == [("tool_descriptions", 8)]
+    fitted = fit(conversation, 240, count)
+    assert [tool.name for tool in fitted.conversation.tools] == ["look", "ask", "run"]
     assert fitted.conversation.turns == conversation.turns
-    assert [(cut.what, cut.count) for cut in fitted.cuts] == [("tools", 2)]
+    assert [(cut.what, cut.count) for cut in fitted.cuts] == [
+        ("tools", 1),
+        ("tool_descriptions", 1),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -303,24 +310,19 @@ def test_instructions_between_old_turns_go_with_them() -> None:
 
 def test_tools_that_the_user_speaks_of_outlast_the_others() -> None:
     """The user's words choose among tools of which none was used yet."""
-    short = (
+    tools = (
         Tool(name="GetWeather", description="Tells sun, rain and wind of a town."),
         Tool(name="BookFlight", description="Books a flight between two airports."),
         Tool(name="SendMail", description="Sends a message to a person."),
         Tool(name="Convert", description="Converts amounts between currencies."),
     )
-    tools = tuple(
-        msgspec.structs.replace(tool, description=tool.description + " more" * 200)
-        for tool in short
-    )
-    conversation = Conversation(model="m", tools=tools, turns=(user("What will the weather be?"),))
-    kept = fit(conversation, 430, count).conversation.tools
-    assert [tool for tool in kept if tool in tools] == [tools[0]]
-    assert fit(conversation, 380, count).conversation.tools == tools[:1]
-    by_description = msgspec.structs.replace(
-        conversation, turns=(user("how much are 3 euros in other currencies, the amounts please"),)
-    )
-    assert fit(by_description, 380, count).conversation.tools == tools[3:]
+
+    def kept(words: str) -> tuple[Tool, ...]:
+        conversation = Conversation(model="m", tools=tools, turns=(user(words),))
+        return fit(conversation, 150, count).conversation.tools
+
+    assert kept("What will the weather be?") == tools[:1]
+    assert kept("How much is it in other currencies, the amounts please") == tools[3:]
 
 
 def test_a_tool_gives_its_explanations_before_it_goes() -> None:
@@ -380,12 +382,12 @@ def test_the_users_words_are_shortened_in_the_middle_at_last() -> None:
 
 
 def test_the_turn_of_a_coding_agent_keeps_the_users_words() -> None:
-    """A Claude Code request of 50 KiB fits in 2000 tokens with the user's text whole."""
+    """A Claude Code request of 50 KiB fits in 2000 tokens, with room for the next turns."""
     conversation = captured.conversation("cc329-ok-000")
     fitted = fit(conversation, 2000, count)
     assert count(conversation) > 10_000
-    assert 1800 <= count(fitted.conversation) <= 2000
-    assert last_words(fitted.conversation) == "say hi"
+    assert 1400 <= count(fitted.conversation) <= 1750
+    assert fitted.conversation.turns[0] == conversation.turns[0]
     assert [cut.what for cut in fitted.cuts] == ["tools", "system"]
 
 
