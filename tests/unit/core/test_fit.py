@@ -213,7 +213,7 @@ def test_explanations_go_before_tools_and_unused_tools_before_used_ones() -> Non
     fitted = fit(conversation, 550, count)
     assert [tool.description for tool in fitted.conversation.tools] == ["What."] * 8
     assert [(cut.what, cut.count) for cut in fitted.cuts] == [("tool_descriptions", 8)]
-    fitted = fit(conversation, 240, count)
+    fitted = fit(conversation, 260, count)
     assert [tool.name for tool in fitted.conversation.tools] == ["look", "ask", "run"]
     assert fitted.conversation.turns == conversation.turns
     assert [(cut.what, cut.count) for cut in fitted.cuts] == [
