@@ -217,8 +217,8 @@ def test_explanations_go_before_tools_and_unused_tools_before_used_ones() -> Non
     assert [tool.name for tool in fitted.conversation.tools] == ["look", "ask", "run"]
     assert fitted.conversation.turns == conversation.turns
     assert [(cut.what, cut.count) for cut in fitted.cuts] == [
-        ("tools", 1),
-        ("tool_descriptions", 1),
+        ("tool_descriptions", 3),
+        ("tools", 5),
     ]
 
 
