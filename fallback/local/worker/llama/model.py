@@ -45,7 +45,7 @@ class Model:
         self.sha256 = sha256
         self.requantized_from = requantized_from
         self.pointer = llama_cpp.llama_model_load_from_file(
-            bytes(path), model_parameters(gpu_layers)
+            bytes(path), model_parameters(gpu_layers, repacked=requantized_from is not None)
         )
         if not self.pointer:
             raise ModelFileError(
