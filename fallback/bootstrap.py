@@ -344,6 +344,7 @@ def _limits(local: Local) -> LocalLimits:
         max_prompt_tokens=None if remote else local.max_prompt_tokens,
         ready_timeout_s=local.ready_timeout_s,
         keepalive_s=local.keepalive_s,
+        show_reasoning=local.reasoning == "show",
     )
 
 

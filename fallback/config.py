@@ -57,7 +57,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class Local(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The model on this machine, or on a server of yours (`mode = "remote"`, which heeds
-    `remote` and the two times alone). `model` is an id of the catalog or the path of a GGUF
+    `remote`, `reasoning` and the two times alone). `model` is an id of the catalog or the path of a GGUF
     file; `sha256` pins a file of your own. Without `max_prompt_tokens` the context and
     `deadlines.local_first_content_s` bound a prompt.
 
@@ -67,6 +67,9 @@ class Local(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     many as the GPUs hold. `calibrate` measures, when nobody needs the model, how it runs best
     here; `requantize` lets a faster quantization of it be made. After `idle_unload_s` without
     work (0: never) the model is unloaded until someone asks.
+
+    `reasoning = "show"` lets clients see what a reasoning model thinks: some clouds refuse a history
+    with reasoning in it that is not their own.
 
     `standby`: what is done for the moment the cloud fails. `off` loads the model when it is needed,
     `loaded` at the start, `warm` also keeps the beginnings of live conversations computed, with
@@ -91,6 +94,7 @@ class Local(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_prompt_tokens: Positive | None = None
     ready_timeout_s: Seconds = 20.0
     keepalive_s: Seconds = 5.0
+    reasoning: Literal["hide", "show"] = "hide"
     standby: Literal["off", "loaded", "warm"] = "warm"
     standby_cpu: Ratio = 0.25
     standby_mb: Positive = 1024

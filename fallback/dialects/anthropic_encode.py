@@ -16,6 +16,7 @@ from fallback.core.answer import (
     Started,
     StopReason,
     TextDelta,
+    ThinkingDelta,
     ToolCallDelta,
     ToolCallEnded,
     ToolCallStarted,
@@ -29,6 +30,9 @@ from fallback.dialects.blocks import (
     TextBlock,
     TextEnded,
     TextStarted,
+    ThinkingBlock,
+    ThinkingEnded,
+    ThinkingStarted,
     whole_blocks,
 )
 from fallback.dialects.jsonvalues import dump, mapping, parse
@@ -58,7 +62,7 @@ class AnthropicStream:
 
     def __init__(self, context: AnswerContext) -> None:
         self._context = context
-        self._stepper = BlockStepper()
+        self._stepper = BlockStepper(thinking=context.thinking)
         self._index = -1
 
     def __repr__(self) -> str:
@@ -81,6 +85,12 @@ class AnthropicStream:
                 return self._start({"type": "text", "text": ""})
             case TextDelta(text):
                 return self._delta({"type": "text_delta", "text": text})
+            case ThinkingStarted():
+                return self._start(_thinking(""))
+            case ThinkingDelta(text):
+                return self._delta({"type": "thinking_delta", "thinking": text})
+            case ThinkingEnded():
+                return self._delta({"type": "signature_delta", "signature": ""}) + self._end_block()
             case ToolCallStarted():
                 return self._start(_tool_use(self._context, self._index + 1, step, {}))
             case ToolCallDelta(arguments):
@@ -115,13 +125,15 @@ def error_event(message: str, code: str) -> bytes:
 
 def whole(context: AnswerContext, events: Iterable[AnswerEvent]) -> bytes:
     """The body of a non-streamed answer."""
-    blocks, finished = whole_blocks(events)
+    blocks, finished = whole_blocks(events, thinking=context.thinking)
     message = _opening(context, finished.usage.input_tokens)
     content: list[Mapping[str, Any]] = []
     for index, block in enumerate(blocks):
         match block:
             case TextBlock(text):
                 content.append({"type": "text", "text": text})
+            case ThinkingBlock(text):
+                content.append(_thinking(text))
             case CallBlock(call, arguments):
                 # One that the token limit cut short is left out: a client that overlooks the
                 # stop reason would run the tool without its arguments.
@@ -160,6 +172,11 @@ def usage_fields(usage: Usage) -> dict[str, int]:
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,
     }
+
+
+def _thinking(text: str) -> dict[str, Any]:
+    # Nobody but the cloud can sign, and the client's types want a signature.
+    return {"type": "thinking", "thinking": text, "signature": ""}
 
 
 def _tool_use(

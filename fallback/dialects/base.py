@@ -42,7 +42,7 @@ class AnswerContext(msgspec.Struct, frozen=True, kw_only=True):
     `token` is a short random string, unique to the answer, from which ids are made.
     `served_model` is the true one. `request` is the client's decoded body, for fields that a
     dialect echoes. `provenance` goes into the body where the dialect's clients accept it.
-    `created_s` is Unix time in seconds.
+    `created_s` is Unix time in seconds. `thinking` if the client is to see the reasoning.
     """
 
     token: str
@@ -50,6 +50,7 @@ class AnswerContext(msgspec.Struct, frozen=True, kw_only=True):
     created_s: int
     request: Mapping[str, Any]
     provenance: Mapping[str, Any]
+    thinking: bool = False
 
 
 class StreamEncoder(Protocol):

@@ -1,7 +1,8 @@
 """OpenAI Chat Completions: the events of an answer -> a stream or a whole body.
 
 Source: https://platform.openai.com/docs/api-reference/chat-streaming and the types of the
-`openai` package. One choice is answered, whatever `n` asks for.
+`openai` package. One choice is answered, whatever `n` asks for. The API has no field for
+reasoning; `reasoning_content` is what servers of open models call it, and clients read.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from fallback.core.answer import (
     Started,
     StopReason,
     TextDelta,
+    ThinkingDelta,
     ToolCallDelta,
     ToolCallEnded,
     ToolCallStarted,
@@ -22,12 +24,16 @@ from fallback.core.answer import (
 )
 from fallback.dialects.base import AnswerContext
 from fallback.dialects.blocks import (
+    Block,
     BlockStepper,
     CallBlock,
     Step,
     TextBlock,
     TextEnded,
     TextStarted,
+    ThinkingBlock,
+    ThinkingEnded,
+    ThinkingStarted,
     whole_blocks,
 )
 from fallback.dialects.jsonvalues import dump, mapping
@@ -55,7 +61,7 @@ class ChatStream:
     def __init__(self, context: AnswerContext) -> None:
         self._context = context
         self._head = _head(context, "chat.completion.chunk")
-        self._stepper = BlockStepper()
+        self._stepper = BlockStepper(thinking=context.thinking)
         self._legacy = wants_legacy_calls(context.request)
         self._calls: list[ToolCallStarted] = []
 
@@ -78,6 +84,8 @@ class ChatStream:
                 return self._delta(opening, provenance=self._context.provenance)
             case TextDelta(text):
                 return self._delta({"content": text})
+            case ThinkingDelta(text):
+                return self._delta({"reasoning_content": text})
             case ToolCallStarted():
                 self._calls.append(step)
                 return self._call_delta({"name": step.name}, "")
@@ -85,7 +93,9 @@ class ChatStream:
                 return self._call_delta({}, arguments)
             case Finished():
                 return self._end(step)
-            case TextStarted() | TextEnded() | ToolCallEnded():
+            case (
+                TextStarted() | TextEnded() | ThinkingStarted() | ThinkingEnded() | ToolCallEnded()
+            ):
                 return b""
 
     def _call_delta(self, head: Mapping[str, str], arguments: str) -> bytes:
@@ -127,7 +137,7 @@ def error_event(message: str, code: str) -> bytes:
 
 def whole(context: AnswerContext, events: Iterable[AnswerEvent]) -> bytes:
     """The body of a non-streamed answer."""
-    blocks, finished = whole_blocks(events)
+    blocks, finished = whole_blocks(events, thinking=context.thinking)
     legacy = wants_legacy_calls(context.request)
     choice = {
         "index": 0,
@@ -145,12 +155,12 @@ def whole(context: AnswerContext, events: Iterable[AnswerEvent]) -> bytes:
     )
 
 
-def _message(
-    context: AnswerContext, blocks: Sequence[TextBlock | CallBlock], legacy: bool
-) -> dict[str, Any]:
+def _message(context: AnswerContext, blocks: Sequence[Block], legacy: bool) -> dict[str, Any]:
     text = "".join(block.text for block in blocks if isinstance(block, TextBlock))
     calls = [block for block in blocks if isinstance(block, CallBlock)]
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+    if thoughts := "".join(block.text for block in blocks if isinstance(block, ThinkingBlock)):
+        message["reasoning_content"] = thoughts
     if calls and not text:
         message["content"] = None
     if calls and legacy:

@@ -15,13 +15,21 @@ from fallback.core.answer import (
     Started,
     StopReason,
     TextDelta,
+    ThinkingDelta,
     ToolCallDelta,
     ToolCallEnded,
     ToolCallStarted,
     Usage,
 )
 from fallback.dialects.base import AnswerContext
-from fallback.dialects.blocks import BlockStepper, Step, TextEnded, TextStarted
+from fallback.dialects.blocks import (
+    BlockStepper,
+    Step,
+    TextEnded,
+    TextStarted,
+    ThinkingEnded,
+    ThinkingStarted,
+)
 from fallback.dialects.jsonvalues import dump
 from fallback.dialects.openai_responses_echo import echoed, namespace_of
 from fallback.dialects.sse import format_event
@@ -61,7 +69,7 @@ class ResponsesStream:
         self.response: dict[str, Any] = {}
         self._context = context
         self._base = {**_head(context), **echoed(context.request)}
-        self._stepper = BlockStepper()
+        self._stepper = BlockStepper(thinking=context.thinking)
         self._sequence = 0
         self._output: list[dict[str, Any]] = []
         self._open: dict[str, Any] = {}
@@ -117,6 +125,14 @@ class ResponsesStream:
                 yield self._more("response.output_text", text, content_index=0, logprobs=[])
             case TextEnded(reason=reason):
                 yield from self._end_text("incomplete" if reason in _CUT_REASONS else "completed")
+            case ThinkingStarted():
+                yield self._add(_reasoning(self._context, len(self._output)))
+                yield self._thought("part.added", part=_summary(""))
+            case ThinkingDelta(text):
+                self._pieces.append(text)
+                yield self._thought("text.delta", delta=text)
+            case ThinkingEnded():
+                yield from self._end_thinking()
             case ToolCallStarted():
                 self._form = CALL_FORMS[step.kind]
                 yield self._add(_call(self._context, len(self._output), step))
@@ -152,6 +168,15 @@ class ResponsesStream:
 
     def _close_text(self, status: str) -> Named:
         return self._close({"content": [_part("".join(self._pieces))], "status": status})
+
+    def _thought(self, kind: str, **fields: Any) -> Named:
+        return self._inside(f"response.reasoning_summary_{kind}", summary_index=0, **fields)
+
+    def _end_thinking(self) -> Iterator[Named]:
+        text = "".join(self._pieces)
+        yield self._thought("text.done", text=text)
+        yield self._thought("part.done", part=_summary(text))
+        yield self._close({"summary": [_summary(text)], "status": "completed"})
 
     def _end_call(self) -> Iterator[Named]:
         yield self._inside(f"{self._form.event}.done", **self._input())
@@ -215,6 +240,19 @@ def _message(context: AnswerContext, index: int) -> dict[str, Any]:
         "role": "assistant",
         "content": [],
     }
+
+
+def _reasoning(context: AnswerContext, index: int) -> dict[str, Any]:
+    return {
+        "id": f"rs_{context.token}_{index}",
+        "type": "reasoning",
+        "status": "in_progress",
+        "summary": [],
+    }
+
+
+def _summary(text: str) -> dict[str, str]:
+    return {"type": "summary_text", "text": text}
 
 
 def _part(text: str) -> dict[str, Any]:

@@ -42,12 +42,14 @@ _EVENT_STREAM = (
 
 
 class LocalLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Token clamps of the operator's, and how long to wait for a model that is loading."""
+    """Token clamps of the operator's, how long to wait for a model that is loading, and whether
+    clients see what a model reasons."""
 
     max_output_tokens: int
     max_prompt_tokens: int | None
     ready_timeout_s: float
     keepalive_s: float
+    show_reasoning: bool = False
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,12 +86,14 @@ class StreamedAnswer:
         events: AsyncGenerator[AnswerEvent, None],
         *,
         keepalive_s: float,
+        shows_reasoning: bool,
     ) -> None:
         self.provenance = provenance
         self._encoder = encoder
         self._started = started
         self._events = events
         self._keepalive_s = keepalive_s
+        self._shows_reasoning = shows_reasoning
         self._ahead: list[AnswerEvent] = []
         self.whole = False
 
@@ -98,7 +102,7 @@ class StreamedAnswer:
         `FallbackError`."""
         async for event in self._events:
             self._ahead.append(event)
-            if not isinstance(event, ThinkingDelta):
+            if self._shows_reasoning or not isinstance(event, ThinkingDelta):
                 return
 
     async def deliver(self, send: Send) -> FallbackError | None:
@@ -194,8 +198,10 @@ class LocalTier:
             tier="spliced",
             segments=_segments(seam, provenance, model),
         )
-        encoder = seam.encoder(self._context(provenance, model, request))
-        return self._streamed(provenance, encoder, started, events)
+        # Reasoning in the middle of an answer has no place in some dialects.
+        context = self._context(provenance, model, request)
+        encoder = seam.encoder(msgspec.structs.replace(context, thinking=False))
+        return self._streamed(provenance, encoder, started, events, shows_reasoning=False)
 
     async def _count(self, dialect: Dialect, body: bytes, provenance: Provenance) -> LocalAnswer:
         conversation, _ = dialect.decode(body)
@@ -232,7 +238,9 @@ class LocalTier:
         )
         context = self._context(provenance, model, request)
         if conversation.stream:
-            return self._streamed(provenance, dialect.stream_encoder(context), started, events)
+            encoder = dialect.stream_encoder(context)
+            shows = self._limits.show_reasoning
+            return self._streamed(provenance, encoder, started, events, shows_reasoning=shows)
         async with aclosing(events):
             whole = [started, *[event async for event in events]]
         return WholeAnswer(provenance=provenance, body=dialect.encode_whole(context, whole))
@@ -260,9 +268,17 @@ class LocalTier:
         encoder: StreamEncoder,
         started: Started,
         events: AsyncGenerator[AnswerEvent, None],
+        *,
+        shows_reasoning: bool,
     ) -> StreamedAnswer:
-        silence_s = self._limits.keepalive_s
-        return StreamedAnswer(provenance, encoder, started, events, keepalive_s=silence_s)
+        return StreamedAnswer(
+            provenance,
+            encoder,
+            started,
+            events,
+            keepalive_s=self._limits.keepalive_s,
+            shows_reasoning=shows_reasoning,
+        )
 
     def _context(
         self, provenance: Provenance, model: ModelIdentity, request: Mapping[str, Any]
@@ -273,6 +289,7 @@ class LocalTier:
             created_s=int(self._clock()),
             request=request,
             provenance=told.body(provenance),
+            thinking=self._limits.show_reasoning,
         )
 
     async def _events(

@@ -45,6 +45,16 @@ class Marked:
     named: ClassVar[Expected] = Expected(' { "name" : <NAME>')
     joined: ClassVar[Expected | None] = None
 
+    @property
+    def _opening(self) -> str:
+        """What calls begin with behind text."""
+        return self.mark + self.after_mark
+
+    @property
+    def _first_opening(self) -> str:
+        """What they begin with where nothing is before them."""
+        return "" if self.bare else self._opening
+
     # -- what subclasses say -----------------------------------------------------------------
 
     def head(self, name: str, form: InputForm) -> str:
@@ -77,7 +87,7 @@ class Marked:
 
     def evidence(self, name: str) -> tuple[str, ...]:
         """What a template that knows the format writes for a call, in this order."""
-        return (self.mark + self.after_mark + self.head(name, "object"),)
+        return (self._first_opening + self.head(name, "object"),)
 
     # -- to the model ------------------------------------------------------------------------
 
@@ -88,8 +98,8 @@ class Marked:
     def call_text(self, call: ToolCall, form: InputForm) -> str:
         """A call of an earlier turn, as the model would have written it."""
         written = whole_input(call.arguments, form)
-        lead = self.mark + self.after_mark
-        return f"{lead}{self.head(call.name, form)}{written}{self.tail(form)}{self.end}"
+        head, tail = self.head(call.name, form), self.tail(form)
+        return f"{self._first_opening}{head}{written}{tail}{self.end}"
 
     def result_text(self, result: ToolResult) -> str:
         """What a tool gave back, as the model reads it."""
@@ -105,7 +115,7 @@ class Marked:
                 text += closed + ("\n" if isinstance(before, Text) else "")
                 text += broken_up(part.text, self.markup)
             else:
-                lead = ("\n" if text else "") + self.mark + self.after_mark
+                lead = f"\n{self._opening}" if text else self._first_opening
                 text += self.between if isinstance(before, SaidCall) else lead
                 form = _form(part, conversation.tools)
                 text += self.head(part.name, form)
@@ -124,8 +134,7 @@ class Marked:
     def rules(self, offers: Sequence[Offer], *, must: bool, parallel: bool) -> Iterator[str]:
         """The rules of a whole answer."""
         if must:
-            lead = EMPTY if self.bare else literal(self.mark + self.after_mark)
-            yield f"start: {lead} call_s"
+            yield f"start: {literal(self._first_opening)} call_s"
         else:
             bare = "| call_s" if self.bare else ""
             yield f"start: thought? ( TEXT | opening call_s {bare} )"
@@ -139,7 +148,7 @@ class Marked:
     ) -> Iterator[str]:
         """The rules of the rest of an answer that broke off in its text."""
         if must:
-            yield f"start: {literal(self.mark + self.after_mark)} call_s"
+            yield f"start: {literal(self._opening)} call_s"
         else:
             yield "start: TEXT | opening call_s"
             yield from self._text_rules([])

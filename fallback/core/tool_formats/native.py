@@ -46,7 +46,3 @@ class JsonCalls(Marked):
     def closed(self, form: InputForm) -> Expected:
         """A call from its input to its end, as the model may write it."""
         return self._string_closed if form == "string" else self._closed
-
-    def evidence(self, name: str) -> tuple[str, ...]:
-        """What a template that knows the format writes for a call, in this order."""
-        return (self.head(name, "object"),) if self.bare else super().evidence(name)
