@@ -11,7 +11,7 @@ from fallback.core.json_schema.choices import with_any_of
 from fallback.core.json_schema.document import Document, Schema
 from fallback.core.json_schema.parts import all_names
 from fallback.core.json_schema.scope import Scope, also, without
-from fallback.core.json_schema.strings import matches
+from fallback.core.json_schema.strings import is_usable_pattern, matches
 from fallback.core.json_schema.values import (
     count,
     named_schemas,
@@ -62,6 +62,19 @@ def closed(schema: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
     listed = {**dict.fromkeys(names, True), **named_schemas(rest, "properties")}
     in_order = named_schemas(rest, "properties") | listed
     return {**rest, "properties": in_order, "additionalProperties": False}
+
+
+def with_known_patterns(schema: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    """`patternProperties` without patterns that the engine would refuse: nothing is lost where
+    other properties are forbidden anyway."""
+    patterns = named_schemas(schema, "patternProperties")
+    known = {each: inner for each, inner in patterns.items() if is_usable_pattern(each)}
+    if len(known) == len(patterns):
+        return dict(schema)
+    if schema.get("additionalProperties") is not False:
+        scope.tell("patternProperties")
+    rest = without(schema, "patternProperties")
+    return {**rest, "patternProperties": known} if known else rest
 
 
 def without_property_names(schema: Mapping[str, Any], scope: Scope) -> dict[str, Any]:

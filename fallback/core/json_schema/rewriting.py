@@ -35,6 +35,7 @@ _STEPS: tuple[Callable[[Mapping[str, Any], Scope], dict[str, Any]], ...] = (
     arrays.without_contains,
     arrays.without_unique,
     arrays.without_unevaluated,
+    objects.with_known_patterns,
     objects.closed,
     objects.without_property_names,
     objects.with_property_counts,

@@ -40,18 +40,20 @@ NARROWER = {
 }
 KEPT = frozenset({"duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid"})
 
-# llguidance's regular expressions have no lookaround and no references back.
+# llguidance's regular expressions have no lookaround, no references back, and anchors only at
+# their ends.
 _SINGLE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]")  # one character, however it is written
 _GROUPS = re.compile(r"\)[*+{]")
 _QUANTIFIERS = re.compile(r"[*+{]")
 _TRIED_CHARS, _TRIED_QUANTIFIERS = 200, 2
 _LITERAL = re.compile(r"(?:[\w \-/#@:,;=!%&~\"'<>]|\\[./\-+*?^$()\[\]{}|])+", re.ASCII)
-_UNKNOWN = re.compile(r"\(\?<?[=!]|\\[1-9]|\\k<")
+_UNKNOWN = re.compile(r"\(\?<?[=!]|\\[1-9bB]|\\k<")
+_ANCHOR_INSIDE = re.compile(r"\$[^|)]|[^|(]\^")
 
 
 def is_usable_pattern(pattern: str) -> bool:
     """Whether the engine may know all that the pattern asks for."""
-    return not _UNKNOWN.search(pattern)
+    return not _UNKNOWN.search(pattern) and not _ANCHOR_INSIDE.search(_SINGLE.sub("x", pattern))
 
 
 def matches(pattern: str, text: str) -> bool | None:

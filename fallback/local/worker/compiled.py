@@ -81,7 +81,7 @@ class GrammarCache:
     """The grammars used last. May be used from any thread."""
 
     def __init__(self, tokenizer: llguidance.LLTokenizer, size: int = _KEPT_GRAMMARS) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._size = size
         self._lock = threading.Lock()
         self._kept: OrderedDict[Grammar, CompiledGrammar] = OrderedDict()
@@ -92,7 +92,7 @@ class GrammarCache:
     def compiled(self, grammar: Grammar) -> CompiledGrammar:
         """Raises `BadRequest` for a grammar that cannot be compiled."""
         with self._lock:
-            found = self._kept.get(grammar) or CompiledGrammar(self._tokenizer, grammar)
+            found = self._kept.get(grammar) or CompiledGrammar(self.tokenizer, grammar)
             self._kept[grammar] = found
             self._kept.move_to_end(grammar)
             while len(self._kept) > self._size:
