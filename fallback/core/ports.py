@@ -70,7 +70,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     the conversation. `priority`: higher first. `client` is whom fair shares are between.
 
     The prompt is fitted to what the context holds, to `prompt_budget_tokens` where the operator
-    set one, and to what can be read within `first_token_s` seconds, if that is set.
+    set one, and to what can be read within `first_token_s` seconds, if that is set. Where others
+    go first, so that it would begin only after `late_after_s`, it is refused instead.
     """
 
     id: str
@@ -78,6 +79,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int
     prompt_budget_tokens: int | None = None
     first_token_s: float | None = None
+    late_after_s: float | None = None
     grammar: Grammar | None = None
     prefix: str = ""
     grammar_start: int = 0

@@ -187,5 +187,5 @@ def _error(reply: wire.Error) -> FallbackError:
     if reply.kind == "bad_request":
         return BadRequest(reply.message)
     if reply.kind == "busy":
-        return EngineBusy(reply.message, retry_after_s=_BUSY_RETRY_S)
+        return EngineBusy(reply.message, retry_after_s=reply.retry_after_s or _BUSY_RETRY_S)
     return EngineError(reply.message)

@@ -26,6 +26,10 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     being answered, so that a long prompt does not hold up the answers beside it. `queue_limit`
     requests may wait for a slot.
 
+    `drafts`: the text at hand is guessed to be repeated, and several tokens checked at once.
+    States of sequences take up to `prefix_cache_bytes` of RAM beside the context, and
+    `spill_bytes` in `cache_dir`, so that a restart need not compute them again; 0 keeps none.
+
     The worker is given up when `heartbeat_misses` pings, `heartbeat_s` apart, find no answer,
     or when it has work and makes no progress for `stall_s`. After `idle_unload_s` without work
     (0: never) it is ended until someone asks.
@@ -51,6 +55,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     calibrate: Literal["auto", "off"] = "off"
     requantize: Literal["auto", "off"] = "off"
     queue_limit: int = 32
+    drafts: bool = True
+    prefix_cache_bytes: int = 256 * 2**20
+    spill_bytes: int = 1024 * 2**20
     heartbeat_s: float = 2.0
     heartbeat_misses: int = 5
     stall_s: float = 120.0

@@ -140,7 +140,7 @@ class Error(msgspec.Struct, frozen=True, kw_only=True, tag="error"):
     id: int
     kind: ErrorKind
     message: str
-    retry_after_s: float | None = None
+    retry_after_s: int | None = None
 
 
 class Warmed(msgspec.Struct, frozen=True, kw_only=True, tag="warmed"):

@@ -54,11 +54,13 @@ class LocalLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """How one request is to be had from the engine. `priority`: higher first. `client` is whom
-    fair shares are between. The first content is wanted within `first_token_s`."""
+    fair shares are between. The first content is wanted within `first_token_s`, and of no use
+    after `late_after_s`."""
 
     priority: int = 0
     client: str = ""
     first_token_s: float | None = None
+    late_after_s: float | None = None
 
 
 _ANY = Terms()
@@ -258,6 +260,7 @@ class LocalTier:
             max_tokens=self._limits.max_output_tokens,
             prompt_budget_tokens=self._limits.max_prompt_tokens,
             first_token_s=terms.first_token_s,
+            late_after_s=terms.late_after_s,
             priority=terms.priority,
             client=terms.client,
         )

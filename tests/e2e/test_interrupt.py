@@ -40,7 +40,7 @@ def decode(context: Any, tokens: int) -> int:
     memory = llama_cpp.llama_get_memory(context)
     llama_cpp.llama_memory_clear(memory, False)
     batch = Batch(tokens)
-    batch.add(np.arange(1000, 1000 + tokens).tolist(), 0, 0, sample=True)
+    batch.add(np.arange(1000, 1000 + tokens).tolist(), 0, 0, outputs=1)
     return int(llama_cpp.llama_decode(context, batch.native()))
 
 

@@ -1,22 +1,28 @@
-"""The decode loop: three calls a step, and the answers they grow.
+"""The decode loop: who runs is settled, a step is computed, and the answers grow.
 
-plan = scheduler.schedule(); sampled = llama.run(plan); events = scheduler.update(plan, sampled)
+moves = scheduler.admit(now); plan = scheduler.schedule()
+sampled = llama.run(plan); events = scheduler.update(plan, sampled, now, took_s)
 """
 
 from __future__ import annotations
 
+import math
+import queue
 from collections.abc import Callable
 
 from fallback.core.answer import StopReason
 from fallback.core.errors import EngineBusy
 from fallback.local import wire
 from fallback.local.worker.channel import Channel
-from fallback.local.worker.desk import Arrival, Desk
+from fallback.local.worker.desk import Arrival, Desk, Gauges, Leave
 from fallback.local.worker.intake import error_reply
+from fallback.local.worker.keeper import Keeper
 from fallback.local.worker.llama.context import Llama
 from fallback.local.worker.llama.model import Model
 from fallback.local.worker.prepared import Prepared
-from fallback.local.worker.scheduler import Event, Grew, Plan, Scheduler
+from fallback.local.worker.scheduler import Scheduler
+from fallback.local.worker.speed import Speed
+from fallback.local.worker.steps import Admit, Ended, Event, Grew, Plan, Preempt
 from fallback.local.worker.transcript import Transcript
 from fallback.local.worker.warming import Warming
 
@@ -28,6 +34,8 @@ class _Answer:
         self.prepared = prepared
         self.transcript = Transcript(prepared.stops, prepared.prefix)
         self.output_tokens = 0
+        self.cached_tokens = 0
+        self.started = False
         self.began_at: float | None = None
         self.first_token_at: float | None = None
 
@@ -42,7 +50,9 @@ class Decoder:
         model: Model,
         llama: Llama,
         scheduler: Scheduler,
+        speed: Speed,
         warming: Warming,
+        keeper: Keeper,
         clock: Callable[[], float],
     ) -> None:
         self._desk = desk
@@ -50,57 +60,136 @@ class Decoder:
         self._model = model
         self._llama = llama
         self._scheduler = scheduler
+        self._speed = speed
         self._warming = warming
+        self._keeper = keeper
         self._clock = clock
         self._answers: dict[int, _Answer] = {}
 
     def run(self) -> None:
         """Serve for ever."""
+        self._desk.serving = True
         while True:
             self._take_arrivals()
-            plan = self._scheduler.schedule()
-            if plan.chunks:
-                self._step(plan)
-            self._desk.worked(self._scheduler.active)
+            self._move()
+            self._compute()
+            self._desk.worked(self._gauges())
 
-    def _step(self, plan: Plan) -> None:
+    # -- what is computed ------------------------------------------------------------------------
+
+    def _move(self) -> None:
+        """Give and take slots, and split the memory anew where that is needed."""
         now = self._clock()
+        moves = self._scheduler.admit(now)
+        for move in moves:
+            if isinstance(move, Preempt):
+                self._llama.detach(move.id, now)
+        slots = self._scheduler.split(self._llama.slots)
+        if slots != self._llama.slots:
+            for id, computed in self._llama.reshape(slots, now).items():
+                self._scheduler.attached(id, computed)
+        for move in moves:
+            if isinstance(move, Admit):
+                computed = self._llama.attach(move.id, now)
+                self._scheduler.attached(move.id, computed)
+                self._start(self._answers[move.id], computed)
+
+    def _compute(self) -> None:
+        """One step, if there is one to be computed now."""
+        plan = self._scheduler.schedule(standby_tokens=self._warming.tokens)
+        if plan.standby:
+            self._warm(plan)
+        elif plan.chunks:
+            self._step(plan)
+
+    def _warm(self, plan: Plan) -> None:
+        """A short step that nobody waits for, with as few threads as it may have."""
+        if not self._warming.may_run(self._clock()):
+            return
+        self._llama.use_threads(self._warming.threads)
+        took_s = self._step(plan)
+        self._llama.use_threads()
+        self._warming.worked(self._clock(), took_s, plan.tokens)
+
+    def _step(self, plan: Plan) -> float:
+        """Compute it and tell what came of it; how long it took, in seconds."""
+        began = self._clock()
         for chunk in plan.chunks:
             answer = self._answers[chunk.id]
-            answer.began_at = now if answer.began_at is None else answer.began_at
-        for event in self._scheduler.update(plan, self._llama.run(plan)):
+            answer.began_at = began if answer.began_at is None else answer.began_at
+        sampled = self._llama.run(plan)
+        now = self._clock()
+        self._keeper.worked()
+        for event in self._scheduler.update(plan, sampled, now, now - began):
             self._tell(event)
+        return now - began
+
+    # -- what has come ---------------------------------------------------------------------------
 
     def _take_arrivals(self) -> None:
-        """All that has come; waits only when there is nothing else to do."""
+        """All that has come; waits where there is nothing to do before."""
+        arrivals, wait_s = self._desk.arrivals, self._wait_s()
+        if wait_s > 0:
+            try:
+                self._take(arrivals.get(timeout=None if wait_s == math.inf else wait_s))
+            except queue.Empty:
+                return
+        while not arrivals.empty():
+            self._take(arrivals.get())
+
+    def _wait_s(self) -> float:
         if not self._answers:
-            self._take(self._desk.arrivals.get())
-        while not self._desk.arrivals.empty():
-            self._take(self._desk.arrivals.get())
+            return self._keeper.tidy()
+        if any(not answer.prepared.standby for answer in self._answers.values()):
+            return 0.0
+        return self._warming.wait_s(self._clock())
 
     def _take(self, arrival: Arrival) -> None:
         if isinstance(arrival, wire.Cancel):
             self._drop(arrival.id)
         elif isinstance(arrival, wire.Pace):
             self._warming.pace(arrival.cpu)
+        elif isinstance(arrival, Leave):
+            self._keeper.flush(arrival.until)
+            arrival.left.set()
         elif self._desk.wants(arrival.id):
             self._begin(arrival)
 
     def _begin(self, prepared: Prepared) -> None:
         try:
-            self._scheduler.add(prepared.job)
+            self._scheduler.add(prepared.job, self._clock())
         except EngineBusy as busy:
             self._channel.send(error_reply(prepared.id, busy))
             self._desk.forget(prepared.id)
             return
         self._llama.open(prepared)
         self._answers[prepared.id] = _Answer(prepared)
+        if prepared.outcome is not None:
+            self._start(self._answers[prepared.id], 0)
+            if prepared.id in self._answers:
+                self._finish(prepared.id, prepared.outcome)
+
+    def _start(self, answer: _Answer, computed: int) -> None:
+        """It has a slot, where so many of its tokens lie: from now on it cannot be refused. One
+        that was preempted has been told before."""
+        prepared = answer.prepared
+        if answer.started:
+            return
+        answer.started = True
+        answer.cached_tokens = min(computed, prepared.input_tokens)
+        if prepared.standby:
+            return
         self._channel.send(
-            wire.Started(id=prepared.id, input_tokens=prepared.input_tokens, cuts=prepared.cuts)
+            wire.Started(
+                id=prepared.id,
+                input_tokens=prepared.input_tokens,
+                cuts=prepared.cuts,
+                cached_tokens=answer.cached_tokens,
+            )
         )
         self._grow(Grew(id=prepared.id, tokens=prepared.forced))
-        if prepared.outcome is not None and prepared.id in self._answers:
-            self._finish(prepared.id, prepared.outcome)
+
+    # -- what is told ----------------------------------------------------------------------------
 
     def _tell(self, event: Event) -> None:
         # An answer that a stop sequence has ended may still have an event behind it.
@@ -108,11 +197,37 @@ class Decoder:
             return
         if isinstance(event, Grew):
             self._grow(event)
-        elif event.reason == "failed":
-            self._channel.send(wire.Error(id=event.id, kind="failed", message=event.failure or ""))
-            self._drop(event.id)
         else:
-            self._finish(event.id, event.reason)
+            self._end(event)
+
+    def _end(self, ended: Ended) -> None:
+        if ended.reason == "warmed":
+            self._tell_warmed(self._answers[ended.id])
+            self._drop(ended.id)
+        elif ended.reason == "end" or ended.reason == "max_tokens":
+            self._finish(ended.id, ended.reason)
+        else:
+            self._channel.send(
+                wire.Error(
+                    id=ended.id,
+                    kind="busy" if ended.reason == "late" else "failed",
+                    message=ended.failure or "",
+                    retry_after_s=ended.retry_after_s,
+                )
+            )
+            self._drop(ended.id)
+
+    def _tell_warmed(self, answer: _Answer) -> None:
+        tokens = answer.prepared.input_tokens
+        self._channel.send(
+            wire.Warmed(
+                id=answer.prepared.id,
+                input_tokens=tokens,
+                cached_tokens=answer.cached_tokens,
+                prefilled_tokens=tokens - answer.cached_tokens,
+                kv_bytes=self._llama.state_bytes(answer.prepared.id),
+            )
+        )
 
     def _grow(self, grew: Grew) -> None:
         answer = self._answers[grew.id]
@@ -139,6 +254,7 @@ class Decoder:
                 input_tokens=answer.prepared.input_tokens,
                 output_tokens=answer.output_tokens,
                 stop_sequence=stop,
+                cached_tokens=answer.cached_tokens,
                 prefill_s=first_at - began_at,
                 decode_s=now - first_at,
             )
@@ -153,4 +269,13 @@ class Decoder:
         self._scheduler.cancel(id)
         self._desk.forget(id)
         if self._answers.pop(id, None) is not None:
-            self._llama.close(id)
+            self._llama.close(id, self._clock())
+
+    def _gauges(self) -> Gauges:
+        return Gauges(
+            active=sum(1 for a in self._answers.values() if not a.prepared.standby),
+            expected_wait_s=self._scheduler.expected_wait_s(self._clock()),
+            prefill_tokens_per_s=self._speed.prefill_tokens_per_s,
+            decode_tokens_per_s=self._speed.decode_tokens_per_s,
+            cache_bytes=self._keeper.cache_bytes,
+        )

@@ -12,11 +12,32 @@ import queue
 import threading
 from typing import TypeAlias
 
+import msgspec
+
 from fallback.local import wire
 from fallback.local.worker.prepared import Prepared
 
 Errand: TypeAlias = wire.Generate | wire.Warm | wire.Count
-Arrival: TypeAlias = Prepared | wire.Cancel | wire.Pace
+
+
+class Leave(msgspec.Struct, frozen=True):
+    """The process ends: save what can be saved until then (the clock's time), and say `left`."""
+
+    until: float
+    left: threading.Event
+
+
+class Gauges(msgspec.Struct, frozen=True, kw_only=True):
+    """What the decoder tells of itself. `active`: sequences in a slot."""
+
+    active: int = 0
+    expected_wait_s: float = 0.0
+    prefill_tokens_per_s: float = 0.0
+    decode_tokens_per_s: float = 0.0
+    cache_bytes: int = 0
+
+
+Arrival: TypeAlias = Prepared | wire.Cancel | wire.Pace | Leave
 
 
 class Desk:
@@ -29,11 +50,14 @@ class Desk:
         self._limit = limit
         self._lock = threading.Lock()
         self._wanted: set[int] = set()
-        self._active = 0
+        self._warming: set[int] = set()
+        self._gauges = Gauges()
         self._progress = 0
+        self.serving = False
 
     def __repr__(self) -> str:
-        return f"<Desk wanted={len(self._wanted)} active={self._active} steps={self._progress}>"
+        active = self._gauges.active
+        return f"<Desk wanted={len(self._wanted)} active={active} steps={self._progress}>"
 
     def take(self, errand: Errand) -> bool:
         """Queue a request for the intake; False when there are too many."""
@@ -41,6 +65,8 @@ class Desk:
             if len(self._wanted) >= self._limit:
                 return False
             self._wanted.add(errand.id)
+            if isinstance(errand, wire.Warm):
+                self._warming.add(errand.id)
         self._errands.put((isinstance(errand, wire.Warm), next(self._serials), errand))
         return True
 
@@ -58,20 +84,25 @@ class Desk:
         """This request is done."""
         with self._lock:
             self._wanted.discard(id)
+            self._warming.discard(id)
 
     def wants(self, id: int) -> bool:
         """Whether anyone still waits for this."""
         with self._lock:
             return id in self._wanted
 
-    def worked(self, active: int | None = None) -> None:
-        """Count a piece of work done; the decoder also says how many it has in its slots."""
+    def worked(self, gauges: Gauges | None = None) -> None:
+        """Count a piece of work done; the decoder also tells of itself."""
         with self._lock:
             self._progress += 1
-            self._active = self._active if active is None else active
+            self._gauges = gauges or self._gauges
 
     def pong(self) -> wire.Pong:
-        """The gauges now."""
+        """The gauges now. What only keeps warm may rest for as long as it likes: nobody waits."""
         with self._lock:
-            queued = max(0, len(self._wanted) - self._active)
-            return wire.Pong(progress=self._progress, active=self._active, queued=queued)
+            waiting = len(self._wanted) - len(self._warming)
+            return wire.Pong(
+                progress=self._progress,
+                queued=max(0, waiting - self._gauges.active),
+                **msgspec.structs.asdict(self._gauges),
+            )

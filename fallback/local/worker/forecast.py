@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from fallback.local.worker.fair_shares import Account
+from fallback.local.worker.layout import Layout
 from fallback.local.worker.queueing import Sequence, slots_held, turns, victims
 from fallback.local.worker.speed import Speed
 
@@ -24,11 +25,10 @@ _OUTPUT_WEIGHT: Final = 0.1
 
 
 class Forecast:
-    """Of an engine with `slots` that share `context_tokens`. Learns how long answers are."""
+    """Of an engine whose context is laid out so. Learns how long answers are."""
 
-    def __init__(self, *, slots: int, context_tokens: int, speed: Speed) -> None:
-        self._slots = slots
-        self._context_tokens = context_tokens
+    def __init__(self, layout: Layout, speed: Speed) -> None:
+        self._layout = layout
         self._speed = speed
         self._output_tokens = _OUTPUT_TOKENS
 
@@ -58,7 +58,8 @@ class Forecast:
 
     def cost_s(self, sequence: Sequence) -> float:
         """Seconds that the model will work for it: its prompt, and its part of full steps."""
-        step_s = self._speed.decode_s(self._slots, sequence.known) / self._slots
+        slots = self._layout.slots
+        step_s = self._speed.decode_s(slots, sequence.known) / slots
         return self.read_s(sequence) + self.rest_tokens(sequence) * step_s
 
     def too_late(self, sequence: Sequence, now: float, wait_s: float = 0.0) -> bool:
@@ -76,7 +77,7 @@ class Forecast:
         now: float,
     ) -> float:
         """Seconds until the model would begin with the newcomer."""
-        course = _Course(self, self._slots, self._context_tokens)
+        course = _Course(self, self._layout)
         for sequence in running:
             if sequence.level >= newcomer.level:
                 course.start(sequence)
@@ -93,10 +94,9 @@ class Forecast:
 class _Course:
     """What runs, played forward from now: `clock_s` is how far."""
 
-    def __init__(self, forecast: Forecast, slots: int, context_tokens: int) -> None:
+    def __init__(self, forecast: Forecast, layout: Layout) -> None:
         self._forecast = forecast
-        self._slots = slots
-        self._context_tokens = context_tokens
+        self._layout = layout
         self._rest_tokens: dict[Sequence, float] = {}
         self._unread_s: dict[Sequence, float] = {}
         self._due_s: dict[Sequence, float] = {}
@@ -135,15 +135,7 @@ class _Course:
         return self._had_s.get(sequence.account, sequence.account.had_s) + sequence.rest_s
 
     def _victims(self, sequence: Sequence) -> list[Sequence] | None:
-        running = self._rest_tokens
-        reserved = sum(s.job.reserved_tokens for s in running)
-        return victims(
-            sequence,
-            running,
-            slots=self._slots - len(running),
-            tokens=self._context_tokens - reserved,
-            now=math.inf,
-        )
+        return victims(sequence, self._rest_tokens, self._layout, now=math.inf)
 
     def _go_on(self) -> None:
         """Until the next answer ends."""

@@ -19,11 +19,8 @@ from fallback.core.errors import EngineError
 from fallback.local import wire
 from fallback.local.settings import WorkerSettings
 from fallback.local.worker.channel import Channel
-from fallback.local.worker.cpu import physical_cores
-from fallback.local.worker.desk import Desk
+from fallback.local.worker.desk import Desk, Leave
 from fallback.local.worker.modelfile import ModelFileError, verify
-from fallback.local.worker.scheduler import Scheduler
-from fallback.local.worker.warming import Warming
 
 if TYPE_CHECKING:
     from fallback.local.worker.loading import Loaded
@@ -31,6 +28,7 @@ if TYPE_CHECKING:
 _BAD_PROTOCOL = 76
 # Requests between the reader and the scheduler; the scheduler's own queue comes after them.
 _INTAKE_LIMIT = 64
+_LEAVE_S = 1.5
 
 
 def main() -> int:
@@ -72,34 +70,21 @@ def _serve(
     loaded: Loaded,
     began: float,
 ) -> None:
-    from fallback.local.worker.decoder import Decoder
-    from fallback.local.worker.intake import Intake
-    from fallback.local.worker.llama.context import Llama
+    from fallback.local.worker.assembly import assemble
 
-    model, tuning = loaded.model, loaded.tuning
-    llama = Llama(model, tuning)
-    context_tokens = min(tuning.sequence_tokens, model.train_context_tokens)
-    intake = Intake(model, context_tokens)
-    scheduler = Scheduler(
-        slots=settings.slots,
-        context_tokens=llama.context_tokens,
-        batch_tokens=tuning.batch_tokens,
-        mixed_batch_tokens=settings.mixed_batch_tokens,
-        queue_limit=settings.queue_limit,
-    )
-    _start_thread("intake", intake.run, desk, channel)
-    identity = model.identity(settings, context_tokens)
+    engine = assemble(settings, loaded, desk, channel)
+    _start_thread("intake", engine.intake.run, desk, channel)
     channel.send(
         wire.Ready(
-            model=identity,
+            model=engine.identity,
             load_s=time.monotonic() - began,
-            tuning=tuning.describe(),
+            tuning=loaded.tuning.describe(),
             calibrate=loaded.calibrate,
+            tool_format=engine.intake.tool_format,
         )
     )
-    _start_thread("grammars", model.prepare_grammars)
-    warming = Warming(cores=physical_cores(), threads=tuning.choice.threads)
-    Decoder(desk, channel, model, llama, scheduler, warming, time.monotonic).run()
+    _start_thread("grammars", loaded.model.prepare_grammars)
+    engine.decoder.run()
 
 
 def _read(messages: Iterator[wire.ToWorker], desk: Desk, channel: Channel) -> None:
@@ -110,6 +95,12 @@ def _read(messages: Iterator[wire.ToWorker], desk: Desk, channel: Channel) -> No
     except wire.ProtocolError:
         traceback.print_exc()
         os._exit(_BAD_PROTOCOL)
+    # What was computed may be saved for the next worker; whoever waits for this one's end does
+    # not wait long.
+    if desk.serving:
+        left = threading.Event()
+        desk.arrivals.put(Leave(time.monotonic() + _LEAVE_S, left))
+        left.wait(_LEAVE_S)
     os._exit(0)
 
 

@@ -9,14 +9,15 @@ import msgspec
 from fallback.core.answer import Cut
 from fallback.local.worker.constraint import Constraint
 from fallback.local.worker.sampling import SamplerSettings
-from fallback.local.worker.scheduler import Job
+from fallback.local.worker.steps import Job
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """`tokens` are prompt, prefix and, last, what the grammar forces before the first choice;
     `prefix` is the prefix's text.
 
-    `input_tokens` counts the prompt alone. `ease_limit_tokens` is set where the limit in force
+    `input_tokens` counts the prompt alone, of which `cached_tokens` seem to be computed already.
+    `start_by_s` is on the decoder's clock. `ease_limit_tokens` is set where the limit in force
     is ours: the model is eased to its end before it. `outcome` is set where no choice is left
     to the model: the answer is over as it stands.
     """
@@ -26,12 +27,16 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     forced: tuple[int, ...]
     input_tokens: int
     max_output_tokens: int
-    priority: int
+    cached_tokens: int = 0
+    priority: int = 0
+    client: str = ""
+    start_by_s: float | None = None
     cuts: tuple[Cut, ...]
     stops: tuple[str, ...]
     prefix: str
     sampler: SamplerSettings
     constraint: Constraint | None = None
+    standby: bool = False
     ease_limit_tokens: int | None = None
     outcome: Literal["end", "max_tokens"] | None = None
 
@@ -44,4 +49,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
             max_output_tokens=self.max_output_tokens,
             output_tokens=len(self.forced),
             priority=self.priority,
+            client=self.client,
+            standby=self.standby,
+            cached_tokens=self.cached_tokens,
+            start_by_s=self.start_by_s,
         )

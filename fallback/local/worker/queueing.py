@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from fallback.local.worker.fair_shares import Account
+from fallback.local.worker.layout import Layout
 from fallback.local.worker.steps import Chunk, Job, Reason, Sampled, State
 
 Group: TypeAlias = tuple[float, str]
@@ -180,11 +181,10 @@ def least(waiting: Iterable[Sequence], count: int) -> list[Sequence]:
 
 
 def victims(
-    candidate: Sequence, running: Iterable[Sequence], *, slots: int, tokens: int, now: float
+    candidate: Sequence, running: Iterable[Sequence], layout: Layout, now: float
 ) -> list[Sequence] | None:
-    """Who must go so that the candidate has a slot and its context, of which `slots` and
-    `tokens` are free: nobody, the most expendable of those it may displace, or None if that
-    is not enough.
+    """Who must go so that the candidate has a slot that is large enough: nobody, the most
+    expendable of those it may displace, or None if that is not enough.
 
     It may displace what has lower priority, and what is of a client of the same priority that
     holds at least two slots more than its own, after a while.
@@ -192,7 +192,7 @@ def victims(
     chosen: list[Sequence] = []
     rest = list(running)
     held = slots_held(rest)
-    while slots < 1 or tokens < candidate.job.reserved_tokens:
+    while not layout.fits([s.job.reserved_tokens for s in (candidate, *rest)]):
         open_to = [s for s in rest if _may_displace(candidate, s, held, now)]
         if not open_to:
             return None
@@ -200,8 +200,6 @@ def victims(
         rest.remove(victim)
         chosen.append(victim)
         held[victim.group] -= 1
-        slots += 1
-        tokens += victim.job.reserved_tokens
     return chosen
 
 

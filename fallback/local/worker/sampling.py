@@ -35,6 +35,12 @@ class SamplerSettings(msgspec.Struct, frozen=True, kw_only=True):
     presence_penalty: float = 0.0
     seed: int | None = None
 
+    @property
+    def is_argmax(self) -> bool:
+        """Whether the most likely token is drawn, whatever was said before."""
+        penalties = (self.repeat_penalty, self.frequency_penalty, self.presence_penalty)
+        return self.temperature == 0 and penalties == (1.0, 0.0, 0.0)
+
 
 def settings_for(sampling: Sampling) -> SamplerSettings:
     """What the client asked for, out of range values brought into range."""

@@ -45,6 +45,11 @@ class SpillWriter:
         """Whether another state may be written."""
         return self._waiting < self._backlog
 
+    @property
+    def busy(self) -> bool:
+        """Whether a state waits to be written, or its word to be taken."""
+        return self._waiting > 0 or not self._written.empty()
+
     def write(self, spill: Spill, state: Blob) -> None:
         """Write this soon; it must not change any more. Raises `ValueError` when too many wait."""
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fallback.local.worker.scheduler_next import (
+from fallback.local.worker.scheduler import (
     Admit,
     Chunk,
     Ended,
@@ -35,7 +35,7 @@ def make(speed: Speed | None = None, **changes: Any) -> Scheduler:
         "speed": speed or Speed((PREFILL_S, DEPTH_S), (DECODE_S, DEPTH_S)),
     }
     settings.update(changes)
-    settings.setdefault("slot_tokens", settings["context_tokens"])
+    settings.setdefault("sequence_tokens", settings["context_tokens"])
     return Scheduler(**settings)
 
 

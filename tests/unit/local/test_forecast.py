@@ -9,7 +9,7 @@ import pytest
 from scheduling import DECODE_S, PREFILL_S, Engine, job, make, standby
 
 from fallback.core.errors import EngineBusy
-from fallback.local.worker.scheduler_next import Chunk, Sampled
+from fallback.local.worker.scheduler import Chunk, Sampled
 
 
 class Crowd(Engine):
@@ -19,7 +19,7 @@ class Crowd(Engine):
         self.random = random.Random(seed)
         scheduler = make(
             slots=self.random.randint(1, 4),
-            slot_tokens=4000,
+            sequence_tokens=4000,
             context_tokens=20_000,
             batch_tokens=512,
             mixed_batch_tokens=128,

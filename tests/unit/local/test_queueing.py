@@ -7,6 +7,7 @@ from typing import Any
 from scheduling import job
 
 from fallback.local.worker.fair_shares import Account
+from fallback.local.worker.layout import Layout
 from fallback.local.worker.queueing import Sequence, least, slots_held, turns, victims
 
 LONG_AGO = -100.0
@@ -26,9 +27,11 @@ def sequence(
 
 
 def displaced(
-    candidate: Sequence, running: list[Sequence], slots: int = 0, tokens: int = 1000
+    candidate: Sequence, running: list[Sequence], *, free: int = 0, slot_tokens: int = 100
 ) -> list[int] | None:
-    chosen = victims(candidate, running, slots=slots, tokens=tokens, now=0.0)
+    slots = len(running) + free
+    layout = Layout(slots=slots, context_tokens=slots * slot_tokens)
+    chosen = victims(candidate, running, layout, now=0.0)
     return None if chosen is None else [each.arrival for each in chosen]
 
 
@@ -70,7 +73,7 @@ def test_a_group_goes_where_its_first_would() -> None:
 
 def test_nobody_goes_where_there_is_room() -> None:
     """A free slot and enough context ask for no victims."""
-    assert displaced(sequence(1, priority=9), [sequence(0)], slots=1) == []
+    assert displaced(sequence(1, priority=9), [sequence(0)], free=1) == []
 
 
 def test_the_lowest_goes_first_then_the_last() -> None:
@@ -96,8 +99,8 @@ def test_of_equals_the_client_with_most_slots_gives_one() -> None:
 def test_equals_are_displaced_until_slots_are_equal() -> None:
     """Of three slots two can be had, however much context is wanted; the third is their own."""
     running = [sequence(id, "many", prompt=95) for id in range(3)]
-    assert displaced(sequence(9, "none", prompt=195), running, tokens=0) == [2, 1]
-    assert displaced(sequence(9, "none", prompt=205), running, tokens=0) is None
+    assert displaced(sequence(9, "none", prompt=145), running) == [2, 1]
+    assert displaced(sequence(9, "none", prompt=155), running) is None
 
 
 def test_only_what_never_began_makes_room_in_the_line() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scheduling import DECODE_S, PREFILL_S, Engine, job, make
 
-from fallback.local.worker.scheduler_next import Plan, Scheduler
+from fallback.local.worker.scheduler import Plan, Scheduler
 
 SIZES = st.tuples(st.integers(1, 400), st.integers(1, 60))
 STEP_S = 128 * PREFILL_S

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 from scheduling import make
 
 from fallback.core.errors import EngineBusy
-from fallback.local.worker.scheduler_next import (
+from fallback.local.worker.scheduler import (
     Admit,
     Chunk,
     Event,
@@ -78,7 +78,7 @@ class Anything(RuleBasedStateMachine):
         self.limit = data.draw(st.integers(0, 6))
         self.scheduler = make(
             slots=self.slots,
-            slot_tokens=min(self.context, 220),
+            sequence_tokens=min(self.context, 220),
             context_tokens=self.context,
             batch_tokens=self.batch,
             mixed_batch_tokens=self.mixed,
@@ -266,9 +266,7 @@ class Anything(RuleBasedStateMachine):
             done = [Sampled(id=c.id, tokens=(7,), ended=False) for c in plan.chunks if c.sample]
             self.update(plan, done)
         assert not self.jobs
-        assert repr(self.scheduler) == (
-            f"<Scheduler active=0 queued=0 free_slots={self.slots} free_context={self.context}>"
-        )
+        assert repr(self.scheduler) == f"<Scheduler active=0/{self.slots} queued=0 reserved=[]>"
 
 
 def test_anything() -> None:

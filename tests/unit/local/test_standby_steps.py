@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scheduling import DECODE_S, DEPTH_S, PREFILL_S, job, make, standby
 
-from fallback.local.worker.scheduler_next import Admit, Scheduler
+from fallback.local.worker.scheduler import Admit, Scheduler
 from fallback.local.worker.speed import Speed
 
 

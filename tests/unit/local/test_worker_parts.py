@@ -11,7 +11,7 @@ import pytest
 from fallback.core.conversation import Conversation, Sampling
 from fallback.local import wire
 from fallback.local.pulse import Pulse
-from fallback.local.worker.desk import Desk
+from fallback.local.worker.desk import Desk, Gauges
 from fallback.local.worker.modelfile import ModelFileError, verify
 from fallback.local.worker.sampling import SamplerSettings, end_bias, ends_sentence, settings_for
 from fallback.local.worker.transcript import Transcript
@@ -164,7 +164,7 @@ def test_desk_gauges() -> None:
     for id in (1, 2, 3):
         desk.take(wire.Count(id, Conversation(model="m")))
     desk.worked()
-    desk.worked(active=1)
+    desk.worked(Gauges(active=1))
     assert desk.pong() == wire.Pong(progress=2, active=1, queued=2)
 
 

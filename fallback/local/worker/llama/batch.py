@@ -26,16 +26,17 @@ class Batch:
     def clear(self) -> None:
         self._count = 0
 
-    def add(self, tokens: list[int], position: int, slot: int, *, sample: bool) -> int:
-        """Append tokens of one sequence; returns the index of the last."""
+    def add(self, tokens: list[int], position: int, slot: int, *, outputs: int) -> int:
+        """Append tokens of one sequence, with logits for the last `outputs` of them; returns the
+        index of the first of these, or of the last token if there are none."""
         begin, end = self._count, self._count + len(tokens)
         self._token[begin:end] = tokens
         self._position[begin:end] = range(position, position + len(tokens))
         self._sequence[begin:end] = slot
         self._logits[begin:end] = 0
-        self._logits[end - 1] = sample
+        self._logits[end - outputs : end] = 1
         self._count = end
-        return end - 1
+        return end - max(1, outputs)
 
     def native(self) -> Any:
         """The struct; it points into this object."""

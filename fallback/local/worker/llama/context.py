@@ -1,101 +1,209 @@
-"""The context: the sequences that run, and the steps of the model. The decode thread's."""
+"""The context: the sequences that run, and the steps of the model. The decode thread's.
+
+The memory is split into slots of equal size, one for each sequence that runs, so that attention
+looks at what is a sequence's own, and what it computes does not depend on who runs beside it. The
+number of slots changes with what is asked (`reshape`): one large one, or several small ones.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
 import llama_cpp
+import msgspec
 import numpy as np
 
 from fallback.core.errors import EngineError
+from fallback.local.worker.drafting import Drafting
 from fallback.local.worker.llama.batch import Batch
+from fallback.local.worker.llama.kv import KvMemory
 from fallback.local.worker.llama.log import log
 from fallback.local.worker.llama.model import Model
 from fallback.local.worker.llama.parameters import context_parameters
-from fallback.local.worker.llama.sampler import Candidates, sampler_chain
+from fallback.local.worker.llama.sampler import Candidates
+from fallback.local.worker.llama.sequence import Sequence
+from fallback.local.worker.prefix_cache import PrefixCache
 from fallback.local.worker.prepared import Prepared
-from fallback.local.worker.sampling import end_bias, ends_sentence
-from fallback.local.worker.scheduler import Chunk, Plan, Sampled
+from fallback.local.worker.residence import Blob, Residence
+from fallback.local.worker.sampling import ends_sentence
+from fallback.local.worker.steps import Chunk, Plan, Sampled
 from fallback.local.worker.tuning import Tuning
 
 _TAIL_TOKENS = 4
 
 
-class Llama:
-    """The context and the sequences that live in it."""
+class _Row(NamedTuple):
+    """Where in the batch a chunk's logits begin, and what was guessed to follow it."""
 
-    def __init__(self, model: Model, tuning: Tuning) -> None:
+    chunk: Chunk
+    sequence: Sequence
+    first: int
+    drafts: tuple[int, ...]
+
+
+class Llama:
+    """The context and the sequences that live in it; `cache` and `read` are those of the
+    `Residence` made here."""
+
+    def __init__(
+        self,
+        model: Model,
+        tuning: Tuning,
+        cache: PrefixCache,
+        read: Callable[[str], Blob | None],
+        drafting: Drafting,
+    ) -> None:
         """Reserve the memory. Raises `EngineError` if there is not enough of it."""
         self._model = model
+        self._tuning = tuning
+        self._drafting = drafting
         self._batch = Batch(tuning.batch_tokens)
         self._candidates = Candidates(model.vocabulary_size)
         self._end_tokens = np.array(model.end_tokens, dtype=np.intp)
         self._closing_tokens = np.array(model.closing_tokens(), dtype=np.intp)
-        self._sequences: dict[int, _Sequence] = {}
-        self._context = llama_cpp.llama_init_from_model(
-            model.pointer, context_parameters(tuning, outputs=tuning.slots)
-        )
-        if not self._context:
-            raise EngineError(
-                f"llama.cpp cannot make a context of {tuning.context_tokens} tokens:"
-                f" {log.last_error()}; set a smaller one"
-            )
-        self._memory = llama_cpp.llama_get_memory(self._context)
-        self.context_tokens: int = llama_cpp.llama_n_ctx(self._context)
+        self._sequences: dict[int, Sequence] = {}
+        self.slots = tuning.slots
+        self._context = self._make()
+        self._kv = KvMemory(self._context, self.slots)
+        self.residence = Residence(cache, self._kv, read)
 
     def __repr__(self) -> str:
-        return f"<Llama context_tokens={self.context_tokens} sequences={len(self._sequences)}>"
+        return f"<Llama slots={self.slots} sequences={len(self._sequences)}>"
 
     def open(self, prepared: Prepared) -> None:
         """Begin a sequence; nothing is computed yet."""
-        self._sequences[prepared.id] = _Sequence(prepared, self._model.vocabulary_size)
+        self._sequences[prepared.id] = Sequence(prepared, self._model.vocabulary_size)
 
-    def close(self, id: int) -> None:
-        """Forget a sequence and free what it holds."""
-        sequence = self._sequences.pop(id)
-        if sequence.slot is not None:
-            llama_cpp.llama_memory_seq_rm(self._memory, sequence.slot, -1, -1)
-        sequence.free()
+    def attach(self, id: int, now: float) -> int:
+        """Give a sequence a place in memory; how many of its tokens are there already."""
+        sequence = self._sequences[id]
+        sequence.slot, sequence.computed = self.residence.enter(id, sequence.beginning, now)
+        return sequence.computed
+
+    def detach(self, id: int, now: float) -> None:
+        """Take a sequence's place from it; what was computed is kept as long as there is room."""
+        sequence = self._sequences[id]
+        self.residence.leave(id, sequence.tokens[: sequence.computed], now)
+        sequence.slot = None
+
+    def close(self, id: int, now: float) -> None:
+        """Forget a sequence; its beginning stays for those that begin alike."""
+        if self._sequences[id].slot is not None:
+            self.detach(id, now)
+        self._sequences.pop(id).free()
+
+    def reshape(self, slots: int, now: float) -> dict[int, int]:
+        """Split the memory anew. Those that run keep their places; for each, how many of its
+        tokens are there. Raises `EngineError` where there is no memory for it."""
+        running = [id for id, sequence in self._sequences.items() if sequence.slot is not None]
+        for id in running:
+            self.detach(id, now)
+        self.residence.pack()
+        llama_cpp.llama_free(self._context)
+        self.slots = slots
+        self._context = self._make()
+        self._kv = KvMemory(self._context, slots)
+        self.residence.move(self._kv, slots)
+        return {id: self.attach(id, now) for id in running}
+
+    def state_bytes(self, id: int) -> int:
+        """What the state of a sequence takes outside the context."""
+        slot = self._sequences[id].slot
+        return 0 if slot is None else self._kv.state_bytes(slot)
+
+    def use_threads(self, threads: int | None = None) -> None:
+        """Compute with so many, by default with those that were chosen."""
+        choice = self._tuning.choice
+        llama_cpp.llama_set_n_threads(
+            self._context, threads or choice.threads, threads or choice.threads_batch
+        )
 
     def run(self, plan: Plan) -> tuple[Sampled, ...]:
-        """Compute a step: at most `batch_tokens` tokens. Raises `RuntimeError` when llama.cpp
-        fails, after which nothing in the context can be relied on."""
+        """Compute a step: at most `batch_tokens` tokens, drafts included. Raises `RuntimeError`
+        when llama.cpp fails, after which nothing in the context can be relied on."""
         self._batch.clear()
-        sampling = [(chunk.id, self._put(chunk)) for chunk in plan.chunks]
+        self._drafting.begin(plan)
+        rows = [self._put(chunk) for chunk in plan.chunks]
         status = llama_cpp.llama_decode(self._context, self._batch.native())
         if status != 0:
             raise RuntimeError(f"llama_decode gave {status}: {log.last_error()}")
-        return tuple(self._sample(id, index) for id, index in sampling if index is not None)
+        sampled = tuple(self._sample(row) for row in rows if row.chunk.sample)
+        self._drafting.end(sampled)
+        for row in rows:
+            self.residence.grown(row.chunk.id, row.sequence.computed)
+        return sampled
 
-    def _put(self, chunk: Chunk) -> int | None:
+    def _make(self) -> Any:
+        choice = msgspec.structs.replace(self._tuning.choice, kv_unified=False)
+        shape = msgspec.structs.replace(self._tuning, slots=self.slots, choice=choice)
+        # A row of logits is as long as the vocabulary.
+        outputs = self.slots + self._drafting.most_tokens
+        context = llama_cpp.llama_init_from_model(
+            self._model.pointer, context_parameters(shape, outputs=outputs)
+        )
+        if not context:
+            raise EngineError(
+                f"llama.cpp cannot make a context of {self._tuning.context_tokens} tokens:"
+                f" {log.last_error()}; set a smaller one"
+            )
+        return context
+
+    def _put(self, chunk: Chunk) -> _Row:
         sequence = self._sequences[chunk.id]
-        sequence.slot = chunk.slot
-        tokens = sequence.tokens[chunk.start : chunk.stop]
-        last = self._batch.add(tokens, chunk.start, chunk.slot, sample=chunk.sample)
-        return last if chunk.sample else None
+        assert sequence.slot is not None
+        sequence.computed = chunk.stop
+        drafts = self._drafting.draft(sequence, chunk.drafts) if chunk.drafts else ()
+        tokens = [*sequence.tokens[chunk.start : chunk.stop], *drafts]
+        first = self._batch.add(
+            tokens, chunk.start, sequence.slot, outputs=len(drafts) + 1 if chunk.sample else 0
+        )
+        return _Row(chunk, sequence, first, drafts)
 
-    def _sample(self, id: int, index: int) -> Sampled:
-        sequence = self._sequences[id]
-        logits = llama_cpp.llama_get_logits_ith(self._context, index)
-        self._candidates.load(logits)
+    def _sample(self, row: _Row) -> Sampled:
+        """Choose the next token, and those after it as long as they are what was guessed."""
+        new: list[int] = []
+        ended, failure = False, None
         try:
-            token = self._choose(sequence)
-            ended = token in self._model.end_tokens
-            tokens = () if ended else sequence.append(token)
+            while not ended and tuple(new) == row.drafts[: len(new)]:
+                token = self._choose(row.sequence, row.first + len(new))
+                ended = token in self._model.end_tokens
+                if not ended:
+                    new += row.sequence.append(token)
+                    ended = row.sequence.complete
         except EngineError as error:
-            return Sampled(id=id, tokens=(), ended=False, failure=error.message)
-        return Sampled(id=id, tokens=tokens, ended=ended or sequence.complete)
+            failure = error.message
+        computed = _common(new, row.drafts)
+        self._keep(row.sequence, row.chunk.stop + computed, guessed=len(row.drafts) - computed)
+        return Sampled(
+            id=row.chunk.id,
+            tokens=tuple(new),
+            ended=ended,
+            failure=failure,
+            computed=computed,
+            drafted=len(row.drafts),
+        )
 
-    def _choose(self, sequence: _Sequence) -> int:
+    def _keep(self, sequence: Sequence, tokens: int, *, guessed: int) -> None:
+        """So many tokens lie in the slot; of what was guessed behind them, nothing stays."""
+        sequence.computed = tokens
+        if guessed:
+            assert sequence.slot is not None
+            self._kv.cut(sequence.slot, tokens)
+
+    def _choose(self, sequence: Sequence, index: int) -> int:
+        candidates, constraint = self._candidates, sequence.constraint
+        candidates.load(llama_cpp.llama_get_logits_ith(self._context, index))
         self._ease(sequence)
-        token = self._candidates.draw(sequence.chain)
-        constraint = sequence.constraint
+        token = candidates.draw(sequence.chain, argmax=sequence.greedy)
         if constraint is None or constraint.admits(token):
             return token
-        self._candidates.reload()
+        candidates.reload()
         self._ease(sequence)
-        self._candidates.keep(constraint.mask())
-        return self._candidates.draw(sequence.chain)
+        candidates.keep(constraint.mask())
+        return candidates.draw(sequence.chain, argmax=sequence.greedy)
 
-    def _ease(self, sequence: _Sequence) -> None:
+    def _ease(self, sequence: Sequence) -> None:
         """Push an answer that comes near its limit towards its end: the end itself where a
         sentence is over, what closes strings and brackets where the grammar wants more."""
         if not sequence.may_end:
@@ -103,53 +211,16 @@ class Llama:
         elif (bias := sequence.end_bias) and self._ends_sentence(sequence):
             self._candidates.bias(self._end_tokens, bias)
 
-    def _ends_sentence(self, sequence: _Sequence) -> bool:
+    def _ends_sentence(self, sequence: Sequence) -> bool:
         tail = self._model.text_bytes(sequence.tokens[-_TAIL_TOKENS:])
         return ends_sentence(tail.decode(errors="replace"))
 
 
-class _Sequence:
-    """The tokens of one answer, how they are chosen, and where they lie."""
-
-    def __init__(self, prepared: Prepared, vocabulary_size: int) -> None:
-        self.tokens = list(prepared.tokens)
-        self.slot: int | None = None
-        self.chain = sampler_chain(prepared.sampler, vocabulary_size)
-        self.constraint = prepared.constraint
-        self.complete = False
-        self._output = len(prepared.forced)
-        self._limit = prepared.max_output_tokens
-        self._ease_limit = prepared.ease_limit_tokens
-        # Penalties count what the client already has, so that a resumed answer goes on as it
-        # would have.
-        for token in prepared.tokens[prepared.input_tokens :]:
-            llama_cpp.llama_sampler_accept(self.chain, token)
-
-    @property
-    def may_end(self) -> bool:
-        return self.constraint is None or self.constraint.may_end
-
-    @property
-    def end_bias(self) -> float:
-        return 0.0 if self._ease_limit is None else end_bias(self._output, self._ease_limit)
-
-    @property
-    def closing_bias(self) -> float:
-        return end_bias(self._output, self._limit)
-
-    def append(self, token: int) -> tuple[int, ...]:
-        """Take a chosen token, and what the grammar forces after it: all are new output."""
-        forced: tuple[int, ...] = ()
-        if self.constraint is not None:
-            self.constraint.accept(token)
-            forced = self.constraint.take_forced(self._limit - self._output - 1)
-            self.complete = self.constraint.finished
-        tokens = (token, *forced)
-        for each in tokens:
-            llama_cpp.llama_sampler_accept(self.chain, each)
-        self.tokens += tokens
-        self._output += len(tokens)
-        return tokens
-
-    def free(self) -> None:
-        llama_cpp.llama_sampler_free(self.chain)
+def _common(new: Iterable[int], drafts: Iterable[int]) -> int:
+    """How many of the new tokens were guessed, and so lie computed in the memory."""
+    same = 0
+    for token, draft in zip(new, drafts, strict=False):
+        if token != draft:
+            break
+        same += 1
+    return same

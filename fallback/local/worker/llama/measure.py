@@ -194,7 +194,7 @@ class Probe:
         """Compute; seconds, and whether this process had the cores to itself."""
         self._batch.clear()
         for tokens, position, slot in parts:
-            self._batch.add(tokens, position, slot, sample=True)
+            self._batch.add(tokens, position, slot, outputs=1)
         worked_s, began_s = time.process_time(), time.perf_counter()
         status = llama_cpp.llama_decode(self._context, self._batch.native())
         llama_cpp.llama_synchronize(self._context)

@@ -67,6 +67,17 @@ class Model:
         llama_cpp.llama_model_free(self.pointer)
 
     @property
+    def engine(self) -> str:
+        """What computes."""
+        return f"llama.cpp (llama-cpp-python {llama_cpp.__version__})"
+
+    @property
+    def cuttable(self) -> bool:
+        """Whether the memory of a sequence can be cut back to any of its tokens."""
+        recurrent = llama_cpp.llama_model_is_recurrent(self.pointer)
+        return not (recurrent or llama_cpp.llama_model_is_hybrid(self.pointer))
+
+    @property
     def chat_template(self) -> str:
         """The model's own template (Jinja). Raises `ModelFileError` if it brings none."""
         template = llama_cpp.llama_model_chat_template(self.pointer, None)
@@ -113,7 +124,7 @@ class Model:
             quantization=self._told_quantization(settings.quantization),
             requantized_from=self.requantized_from,
             context_tokens=context_tokens,
-            engine=f"llama.cpp (llama-cpp-python {llama_cpp.__version__})",
+            engine=self.engine,
         )
 
     def tokenize_prompt(self, rendered: str) -> list[int]:

@@ -21,29 +21,36 @@ class Candidates:
 
     def __init__(self, size: int) -> None:
         self._ids = np.arange(size, dtype=np.int32)
-        self._logits: npt.NDArray[np.float32] = np.zeros(size, dtype=np.float32)
+        self._held: npt.NDArray[np.float32] = np.zeros(size, dtype=np.float32)
+        self._logits = self._held
         self._array = np.zeros(size, dtype=_CANDIDATE)
         self._native: Any = llama_cpp.llama_token_data_array()
 
     def load(self, logits: Any) -> None:
         """Take the logits llama.cpp holds (a pointer, valid until the next step)."""
-        self._logits = np.ctypeslib.as_array(logits, shape=self._ids.shape)
+        self._held = np.ctypeslib.as_array(logits, shape=self._ids.shape)
         self.reload()
 
     def reload(self) -> None:
-        """Back to the logits as loaded: the samplers sort and cut in place."""
-        self._array["id"] = self._ids
-        self._array["logit"] = self._logits
+        """Back to the logits as loaded."""
+        self._logits = self._held
 
     def bias(self, tokens: npt.NDArray[np.intp], logits: float) -> None:
+        """Add to the logits of these tokens."""
         if logits:
-            self._array["logit"][tokens] += logits
+            self._own()[tokens] += logits
 
     def keep(self, mask: npt.NDArray[np.bool_]) -> None:
-        self._array["logit"][~mask[: len(self._ids)]] = -np.inf
+        """Leave only the tokens of the mask."""
+        self._own()[~mask[: len(self._ids)]] = -np.inf
 
-    def draw(self, chain: Any) -> int:
-        """Sample one token; the chain does not yet count it as said."""
+    def draw(self, chain: Any, *, argmax: bool) -> int:
+        """Sample one token; the chain does not yet count it as said. With `argmax` the most
+        likely one, which is what a greedy chain without penalties would draw."""
+        if argmax:
+            return int(self._logits.argmax())
+        self._array["id"] = self._ids
+        self._array["logit"] = self._logits
         native = self._native
         native.data = self._array.ctypes.data_as(ctypes.POINTER(llama_cpp.llama_token_data))
         native.size = len(self._array)
@@ -52,8 +59,15 @@ class Candidates:
         llama_cpp.llama_sampler_apply(chain, ctypes.byref(native))
         return int(native.data[native.selected].id)
 
+    def _own(self) -> npt.NDArray[np.float32]:
+        """The logits, as a copy that may be changed."""
+        if self._logits is self._held:
+            self._logits = self._held.copy()
+        return self._logits
+
 
 def sampler_chain(settings: SamplerSettings, vocabulary_size: int) -> Any:
+    """llama.cpp's chain for these numbers; to be freed."""
     chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
     for sampler in _samplers(settings, vocabulary_size):
         llama_cpp.llama_sampler_chain_add(chain, sampler)
