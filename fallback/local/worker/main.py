@@ -78,7 +78,6 @@ def _serve(
         wire.Ready(
             model=engine.identity,
             load_s=time.monotonic() - began,
-            tool_format=intake.tool_format,
             tuning=loaded.tuning.describe(),
             calibrate=loaded.calibrate,
             tool_format=engine.intake.tool_format,
