@@ -10,6 +10,7 @@ Schema: TypeAlias = Mapping[str, Any] | bool
 
 _DEPTH_LIMIT = 200
 _EFFORT = 20_000
+_SEARCH_EFFORT = 100_000
 _PERCENT_ENCODED = re.compile(r"(?:%[0-9a-fA-F]{2})+")
 
 
@@ -21,6 +22,8 @@ class Document:
         self._pointers: dict[int, str] = {}
         self._anchors: dict[str, Any] = {}
         self._effort_left = _EFFORT
+        self._search_left = _SEARCH_EFFORT
+        self._recurring: dict[int, bool] = {}
         for pointer, part in _parts(root, "", 0):
             self._pointers.setdefault(id(part), pointer)
             self._note_anchors(part)
@@ -53,6 +56,33 @@ class Document:
         else:
             found = self._anchors.get(f"#{fragment}")
         return found if isinstance(found, (dict, bool)) else None
+
+    def recurs(self, part: Mapping[str, Any]) -> bool:
+        """Whether a value of this schema may hold another of the same; only for schemas of this
+        document, and False where the search takes too long."""
+        if id(part) not in self._pointers:
+            return False
+        if id(part) not in self._recurring:
+            self._recurring[id(part)] = self._leads_back(part)
+        return self._recurring[id(part)]
+
+    def _leads_back(self, part: Mapping[str, Any]) -> bool:
+        open_parts: list[Any] = [*part.values(), self.resolve(part.get("$ref"))]
+        seen: set[int] = set()
+        while open_parts and self._search_left > 0:
+            found = open_parts.pop()
+            if found is part:
+                return True
+            if not isinstance(found, (dict, list)) or id(found) in seen:
+                continue
+            seen.add(id(found))
+            self._search_left -= 1
+            if isinstance(found, list):
+                open_parts += found
+            else:
+                open_parts += found.values()
+                open_parts.append(self.resolve(found.get("$ref")))
+        return False
 
     def _note_anchors(self, part: Mapping[str, Any]) -> None:
         for key in ("$anchor", "$dynamicAnchor"):

@@ -15,7 +15,7 @@ from typing import Any
 from fallback.core.json_schema import arrays, choices, objects, texts, types
 from fallback.core.json_schema.document import Document, Schema
 from fallback.core.json_schema.parts import described_in_parts
-from fallback.core.json_schema.scope import Loosened, Scope
+from fallback.core.json_schema.scope import Loosened, Scope, also, without
 from fallback.core.json_schema.values import (
     named_schemas,
     number,
@@ -48,6 +48,7 @@ _OPEN_BOUNDS = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
 _BOUNDS = ("minimum", "maximum", "multipleOf", *_OPEN_BOUNDS)
 _REFERENCES = ("$ref", "$recursiveRef", "$dynamicRef")
 _IN_PLACE = {"allOf", "anyOf", *_REFERENCES}
+_CHOOSING = {"allOf", "anyOf", "oneOf", "not", "if", "dependencies", "dependentSchemas", "$ref"}
 # Up to draft 7 whatever stands beside a `$ref` is ignored.
 _OLD_DRAFT = re.compile(r"draft-0[3-7]")
 
@@ -86,6 +87,8 @@ class Rewriting:
             schema = {"$ref": schema["$ref"]}
         for step in _STEPS:
             schema = step(schema, scope)
+        if not objects.said_in_one_place(schema):
+            schema = _with_bodies(schema, scope)
         parts = (
             kept_values(schema, scope),
             self._objects(schema, scope, depth + 1),
@@ -98,12 +101,20 @@ class Rewriting:
     def _inside(self, schema: Schema, scope: Scope, depth: int, *, closes: bool) -> Schema:
         return self._schema(schema, scope.inside(schema, closes=closes), depth)
 
+    def _value(self, schema: Schema, scope: Scope, depth: int, *, closes: bool) -> Schema:
+        """The schema of a value inside; of one that may hold itself, by name."""
+        if isinstance(schema, bool) or not (_CHOOSING & schema.keys()):
+            return self._inside(schema, scope, depth, closes=closes)
+        if not scope.document.recurs(schema):
+            return self._inside(schema, scope, depth, closes=closes)
+        return {"$ref": f"#/$defs/{self._name(schema, closes=closes)}"}
+
     def _objects(self, schema: Mapping[str, Any], scope: Scope, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
         elsewhere = described_in_parts(schema, scope.document) if scope.closes else None
         if "properties" in schema:
             found["properties"] = {
-                name: self._inside(
+                name: self._value(
                     inner, scope, depth, closes=elsewhere is not None and name not in elsewhere
                 )
                 for name, inner in named_schemas(schema, "properties").items()
@@ -111,12 +122,12 @@ class Rewriting:
         closes = elsewhere is not None and not elsewhere
         if "patternProperties" in schema:
             found["patternProperties"] = {
-                pattern: self._inside(inner, scope, depth, closes=closes)
+                pattern: self._value(inner, scope, depth, closes=closes)
                 for pattern, inner in named_schemas(schema, "patternProperties").items()
             }
         if "additionalProperties" in schema:
             others = schema_of(schema["additionalProperties"])
-            found["additionalProperties"] = self._inside(others, scope, depth, closes=closes)
+            found["additionalProperties"] = self._value(others, scope, depth, closes=closes)
         if required := strings(schema.get("required")):
             found["required"] = required
         return found
@@ -129,10 +140,10 @@ class Rewriting:
         found: dict[str, Any] = {}
         if isinstance(first, list) and first:
             found["prefixItems"] = [
-                self._inside(schema_of(item), scope, depth, closes=closes) for item in first
+                self._value(schema_of(item), scope, depth, closes=closes) for item in first
             ]
         if others is not None:
-            found["items"] = self._inside(schema_of(others), scope, depth, closes=closes)
+            found["items"] = self._value(schema_of(others), scope, depth, closes=closes)
         return found
 
     def _reference(self, schema: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
@@ -160,6 +171,29 @@ class Rewriting:
             for key in ("anyOf", "allOf")
             if (parts := schemas_of(schema.get(key)))
         }
+
+
+def _with_bodies(schema: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    """The schema with what recursive references in place mean: the engine cannot join with
+    another schema a definition that it is still in the middle of."""
+    found = dict(schema)
+    if "$ref" in schema and _body({"$ref": schema["$ref"]}, scope).keys() != {"$ref"}:
+        found = also(without(schema, "$ref"), {"$ref": schema["$ref"]})
+    for key in ("anyOf", "allOf"):
+        if key in found:
+            parts = schemas_of(found[key])
+            found[key] = [each if isinstance(each, bool) else _body(each, scope) for each in parts]
+    return found
+
+
+def _body(part: Mapping[str, Any], scope: Scope) -> Mapping[str, Any]:
+    """What a bare reference means, if that is recursive; else the part as it is."""
+    if part.keys() != {"$ref"}:
+        return part
+    target = scope.document.resolve(part["$ref"])
+    if isinstance(target, dict) and scope.document.recurs(target) and scope.document.spend():
+        return target
+    return part
 
 
 def kept_values(schema: Mapping[str, Any], scope: Scope) -> dict[str, Any]:

@@ -147,6 +147,16 @@ def test_recursion_stays() -> None:
     assert admits(narrowed(tree).schema, {"child": {"child": {}}})
 
 
+def test_recursion_beside_other_demands_stays() -> None:
+    """What a reference means can be joined with more even in the middle of itself."""
+    node = object_of(child={"allOf": [{"$ref": "#/$defs/node"}, {"required": ["v"]}]}, v=WHOLE)
+    schema = object_of(tree={"$ref": "#/$defs/node"}) | {"$defs": {"node": node}}
+    found = narrowed(schema)
+    assert found.loosened == ()
+    assert admits(found.schema, {"tree": {"child": {"child": {"v": 1}, "v": 1}}})
+    assert not admits(found.schema, {"tree": {"child": {}}})
+
+
 def test_bottomless_schemas_come_to_an_end() -> None:
     """Nesting beyond all sense is let go, and told."""
     schema: dict[str, Any] = WHOLE
