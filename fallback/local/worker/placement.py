@@ -94,6 +94,16 @@ class Placement:
     def __repr__(self) -> str:
         return f"<Placement slots={self._slots} cells={self._cells} cuttable={self._cuttable}>"
 
+    def of(self, slots: tuple[Slot, ...]) -> Placement:
+        """The same rules over other slots."""
+        return Placement(
+            slots,
+            self._states,
+            min_tokens=self._min_tokens,
+            cells=self._cells,
+            cuttable=self._cuttable,
+        )
+
     def best(self, tokens: bytes, reserved: int) -> Option | None:
         """How to start a sequence that may come to have `reserved` tokens; None where there is no
         slot or no room."""
@@ -113,10 +123,8 @@ class Placement:
         best = max(reach, *reaches.values())
         if best < self._min_tokens:
             return Found()
-        holders = [number for number, each in reaches.items() if each == best]
-        # A running one first: it has to stay anyway.
-        holders.sort(key=lambda number: self._slots[number].id is None)
-        return Found(tokens=best, slots=tuple(holders), state=state if reach == best else None)
+        holders = tuple(number for number, each in reaches.items() if each == best)
+        return Found(tokens=best, slots=holders, state=state if reach == best else None)
 
     def saves(
         self, victims: Iterable[Slot], heir: bytes = b"", gone: Iterable[int] = ()

@@ -57,6 +57,7 @@ class PrefixCache:
             cuttable=cuttable,
         )
         self._saving: dict[str, bytes] = {}
+        self._modest = False
         self._restoring: dict[int, str] = {}
 
     def __repr__(self) -> str:
@@ -111,7 +112,7 @@ class PrefixCache:
     def saved(self, key: str, size: int) -> tuple[str, ...]:
         """A `Save` is done and took `size` bytes. Returns the keys of the states to drop from RAM;
         it may be this one. Raises `KeyError` if nobody asked for it."""
-        return self._states.add(key, self._saving.pop(key), size)
+        return self._states.add(key, self._saving.pop(key), size, modest=self._modest)
 
     def lost(self, key: str) -> None:
         """A state could not be made or is not to be had any more."""
@@ -134,22 +135,32 @@ class PrefixCache:
         is running: release it before."""
         if self._running:
             raise ValueError(f"sequences are running: {self!r}")
+        self._states.use(None)
         saves = tuple(self._placement.saves(self._slots))
         self._ask(saves)
         for slot in self._slots:
             slot.empty()
         return saves
 
+    def resize(self, slots: int) -> None:
+        """There is another context, of so many slots, all empty. Raises `ValueError` before
+        `clear_slots`."""
+        if any(slot.computed or slot.id is not None for slot in self._slots):
+            raise ValueError(f"the slots are not clear: {self!r}")
+        self._slots = tuple(Slot(number) for number in range(slots))
+        self._placement = self._placement.of(self._slots)
+
     def backup(self) -> Save | None:
         """A resident to save while nobody waits, so that it can be written to disk: one that is
         not held outside the context and pushes nothing out. Each is asked for once."""
+        self._states.use(None)
         idle = [slot for slot in self._slots if slot.id is None and not slot.backed_up]
         everywhere = {slot.number for slot in self._slots}
         for slot in sorted(idle, key=lambda slot: slot.used_at, reverse=True):
             saves = tuple(self._placement.saves((slot,), gone=everywhere))
             if saves and self._states.has_room(slot.computed):
                 slot.backed_up = True
-                self._ask(saves)
+                self._ask(saves, modest=True)
                 return saves[0]
         return None
 
@@ -185,5 +196,6 @@ class PrefixCache:
             wipes=tuple(slot.number for slot in option.evicted),
         )
 
-    def _ask(self, saves: Iterable[Save]) -> None:
+    def _ask(self, saves: Iterable[Save], *, modest: bool = False) -> None:
         self._saving = {save.key: self._slots[save.slot].tokens for save in saves}
+        self._modest = modest

@@ -14,6 +14,7 @@ Rules of this file:
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
@@ -54,7 +55,8 @@ class SavedStates:
         self._by_key: dict[str, SavedState] = {}
         self._in_ram: OrderedDict[str, SavedState] = OrderedDict()
         self._trie: TokenTrie[SavedState] = TokenTrie()
-        self._bytes_per_token = 0.0
+        self._too_many_tokens = math.inf if budget_bytes else 0
+        self._longest = (1, 0)
         self._pinned: str | None = None
         self.ram_bytes = 0
 
@@ -73,15 +75,13 @@ class SavedStates:
         return self._trie.alike(tokens)
 
     def may_fit(self, tokens: int) -> bool:
-        """Whether a state of so many tokens is worth making, by the size of the largest yet."""
-        return 0 < self._budget_bytes >= tokens * self._bytes_per_token
+        """Whether a state of so many tokens is worth making: none as short was too large."""
+        return tokens < self._too_many_tokens
 
     def has_room(self, tokens: int) -> bool:
-        """Whether it would push out nothing that would be lost by it."""
-        lasting = sum(s.ram_bytes or 0 for s in self._in_ram.values() if not s.on_disk)
-        return self.may_fit(tokens) and (
-            lasting + tokens * self._bytes_per_token <= self._budget_bytes
-        )
+        """Whether such a state is likely to fit beside what would be lost for it."""
+        longest, size = self._longest
+        return self.may_fit(tokens) and size * tokens / longest <= self._room(self._lasting())
 
     def use(self, key: str | None) -> None:
         """A state is being restored: it is the last to be dropped, and not before another is."""
@@ -89,11 +89,15 @@ class SavedStates:
         if key is not None and key in self._in_ram:
             self._in_ram.move_to_end(key)
 
-    def add(self, key: str, tokens: bytes, size: int) -> tuple[str, ...]:
-        """RAM holds this state now. Returns what it has to drop, which may be the same."""
-        self._bytes_per_token = max(self._bytes_per_token, size / length(tokens))
-        pinned = self._in_ram.get(self._pinned or "")
-        if size + (pinned.ram_bytes or 0 if pinned else 0) > self._budget_bytes:
+    def add(self, key: str, tokens: bytes, size: int, *, modest: bool = False) -> tuple[str, ...]:
+        """RAM holds this state now. Returns what it has to drop, which may be the same: where it
+        does not fit beside the one being restored, or, if it is `modest`, where it would push out
+        one that is nowhere else."""
+        self._longest = max(self._longest, (length(tokens), size))
+        if size > self._budget_bytes:
+            self._too_many_tokens = min(self._too_many_tokens, length(tokens))
+        spared = self._lasting() if modest else self._pinned_state()
+        if size > self._room(spared):
             return (key,)
         state = self._known(key, tokens)
         self.ram_bytes += size - (state.ram_bytes or 0)
@@ -102,10 +106,10 @@ class SavedStates:
         self._in_ram.move_to_end(key)
         dropped = [each for each in self._beginnings(state) if self._leave_ram(each)]
         while self.ram_bytes > self._budget_bytes:
-            oldest = next(s for s in self._in_ram.values() if s is not pinned)
+            oldest = next(each for each in self._in_ram.values() if each not in spared)
             self._leave_ram(oldest)
             dropped.append(oldest)
-        return tuple(s.key for s in dropped)
+        return tuple(each.key for each in dropped)
 
     def forget(self, key: str) -> None:
         """This state is nowhere any more."""
@@ -141,6 +145,17 @@ class SavedStates:
         """These are on disk, from an earlier run."""
         for spill in spills:
             self._known(spill.key, spill.tokens).on_disk = True
+
+    def _lasting(self) -> list[SavedState]:
+        """The states that RAM alone holds."""
+        return [state for state in self._in_ram.values() if not state.on_disk]
+
+    def _pinned_state(self) -> list[SavedState]:
+        state = self._in_ram.get(self._pinned or "")
+        return [] if state is None else [state]
+
+    def _room(self, beside: Iterable[SavedState]) -> int:
+        return self._budget_bytes - sum(state.ram_bytes or 0 for state in beside)
 
     def _beginnings(self, of: SavedState) -> list[SavedState]:
         """The states that say nothing more than a longer one."""

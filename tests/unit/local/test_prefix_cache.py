@@ -65,11 +65,15 @@ class NaiveExecutor:
 
 
 # One token throughout, then another: most sequences begin alike and part somewhere.
-sequences = st.builds(
-    lambda same, other, last: ((0,) * same + (1,) * other + (last,))[:LONGEST],
-    st.integers(0, LONGEST),
-    st.integers(0, LONGEST),
-    st.integers(0, 2),
+sequences = st.sampled_from(
+    sorted(
+        {
+            ((0,) * same + (1,) * other + (last,))[:LONGEST]
+            for same in range(LONGEST)
+            for other in range(LONGEST)
+            for last in range(3)
+        }
+    )
 )
 
 
@@ -126,8 +130,9 @@ class CacheMachine(RuleBasedStateMachine):
         assert lease.slot not in {slot for slot, _, _ in self.running.values()}
         assert (lease.reused == 0) == (lease.source is None)
         assert lease.reused < len(tokens)
-        assert lease.reused == expected or isinstance(lease.source, Restore | None)
-        self._nothing_is_lost(lease, held_before)
+        # A state may be too long for what is left of a unified memory.
+        assert lease.reused == expected or (self.cells and lease.source is None)
+        self._nothing_is_lost(lease, held_before, tokens[: lease.reused])
         self.executor.attach(self.ids, tokens, lease, cuttable=self.cuttable)
         self.running[self.ids] = (lease.slot, tokens, reserved)
         if fails:
@@ -139,22 +144,19 @@ class CacheMachine(RuleBasedStateMachine):
         self.now += 1
         return self.cache.acquire(self.ids, tokens, self.now, reserved)
 
-    def _nothing_is_lost(self, lease: Lease, held_before: list[Tokens]) -> None:
+    def _nothing_is_lost(self, lease: Lease, held_before: list[Tokens], beginning: Tokens) -> None:
         """What the lease displaces is held elsewhere, saved, or worth too little."""
         if self.budget == 0:
             return
-        saved = [self.executor.kv[save.slot] for save in lease.saves]
-        displaced = {lease.slot, *lease.wipes}
-        kept = held_before[len(self.executor.kv) :] + saved
-        kept += [kv for slot, kv in enumerate(self.executor.kv) if slot not in displaced]
+        kv, displaced = self.executor.kv, {lease.slot, *lease.wipes}
+        kept = [*held_before[len(kv) :], *(kv[save.slot] for save in lease.saves)]
+        kept += [tokens for slot, tokens in enumerate(kv) if slot not in displaced]
         for slot in displaced:
-            resident = self.executor.kv[slot]
-            whole = [resident in kept] if not self.cuttable else []
-            parts = [naive_common(resident, each) for each in kept] if self.cuttable else []
-            if slot == lease.slot and isinstance(lease.source, Keep) and self.cuttable:
-                parts.append(lease.reused)
-            held = max([len(resident) if any(whole) else 0, *parts])
-            assert len(resident) - held < self.min_tokens
+            if self.cuttable:
+                held = max(naive_common(kv[slot], each) for each in [*kept, beginning])
+                assert len(kv[slot]) - held < self.min_tokens
+            else:
+                assert len(kv[slot]) < self.min_tokens or kv[slot] in kept
 
     def _forget(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -235,7 +237,7 @@ class CacheMachine(RuleBasedStateMachine):
     def matches_the_longest_beginning(self) -> None:
         if not hasattr(self, "cache"):
             return
-        for tokens in [(0,) * LONGEST, (0, 0, 0, 1, 1), (1,) * 6, *self.executor.everything()]:
+        for tokens in [(0,) * LONGEST, (0, 0, 0, 1, 1), (1,) * 6, *self.executor.kv]:
             assert self.cache.match((*tokens, 0)) == self._naive_match((*tokens, 0))
 
     def _naive_match(self, tokens: Tokens) -> int:

@@ -75,6 +75,31 @@ def test_the_last_token_is_computed() -> None:
     assert cache.start(2, "hello") == Lease(slot=0, reused=4, source=Keep())
 
 
+def test_keeping_is_cheaper_than_copying() -> None:
+    """A conversation goes on in its slot though another is empty."""
+    cache = Cache(slots=2)
+    cache.serve(1, "hello")
+    assert cache.start(2, "hello you") == Lease(slot=0, reused=5, source=Keep())
+
+
+def test_a_branch_displaces_the_oldest() -> None:
+    """Where something has to be saved anyway, the one used longest ago goes, not the trunk."""
+    cache = Cache(slots=2)
+    cache.serve(1, "older")
+    cache.serve(2, "system: a long conversation")
+    lease = cache.start(3, "system: something else")
+    assert (lease.slot, lease.source) == (0, Copy(1))
+
+
+def test_ram_is_preferred_to_the_disk() -> None:
+    """Of two states that serve alike the one in RAM is restored."""
+    cache = Cache()
+    cache.adopt([spill("hello you")])
+    cache.serve(1, "hello me")
+    cache.serve(2, "other")
+    assert cache.start(3, "hello!").source == Restore(key("hello me"), 8)
+
+
 def test_a_running_sequence_lends_its_beginning() -> None:
     """What a running sequence has computed of its prompt is copied to another slot."""
     cache = Cache(slots=2)
@@ -211,6 +236,18 @@ def test_too_large_is_not_asked_for_twice() -> None:
     cache.serve(1, "aaaaaa")
     assert cache.serve(2, "bbbbbb") == (key("aaaaaa"),)
     assert cache.start(3, "cccccc").saves == ()
+
+
+def test_a_short_state_may_be_large() -> None:
+    """Where states are of one size (recurrent models), a short one does not make all longer ones
+    seem too large."""
+    cache = Cache(budget=100, cuttable=False)
+    cache.serve(1, "abc")
+    save = cache.start(2, "longer than that").saves[0]
+    cache.saved(save.key, 90)
+    cache.end(2, "longer than that")
+    save = cache.start(3, "x").saves[0]
+    assert cache.saved(save.key, 90) == (key("abc"),)
 
 
 def test_no_budget_no_saves() -> None:
@@ -409,6 +446,30 @@ def test_backup_pushes_nothing_out() -> None:
     save = cache.backup()
     assert save == Save(key=key("world"), slot=0, tokens=5)
     assert cache.saved(save.key, 5) == (key("hello"),)
+    assert cache.match(tokens("hello!")) == 5
+
+
+def test_backup_spares_older_states() -> None:
+    """What gives way to a backup is what the disk has, not what was used longest ago."""
+    cache = Cache(budget=10)
+    cache.serve(1, "older")
+    cache.serve(2, "newer")
+    cache.serve(3, "last!")
+    assert cache.spillable() == spill("newer")
+    cache.spilled(spill("newer"))
+    save = cache.backup()
+    assert save is not None
+    assert cache.saved(save.key, 5) == (key("newer"),)
+
+
+def test_backup_larger_than_thought() -> None:
+    """A backup that turns out too large for what is left is not kept, and pushes nothing out."""
+    cache = Cache(budget=10)
+    cache.serve(1, "hello")
+    cache.serve(2, "abc")
+    save = cache.backup()
+    assert save is not None
+    assert cache.saved(save.key, 6) == (save.key,)
     assert cache.match(tokens("hello!")) == 5
 
 
