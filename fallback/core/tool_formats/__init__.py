@@ -36,7 +36,7 @@ _SIGNS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("mistral-args", ("[TOOL_CALLS]", "[ARGS]", "tools"), ()),
     ("mistral", ("[TOOL_CALLS]", "tools"), ("[ARGS]",)),
     ("hermes", ("<tool_call>", "arguments", "tools"), ("<function=", "<arg_key>")),
-    ("llama3", ("<|start_header_id|>", '"parameters"', "tools"), ("<tool_call>",)),
+    ("llama3", ("<|start_header_id|>", "parameters", "tools"), ("<tool_call>",)),
 )
 
 

@@ -80,7 +80,7 @@ class ChatTemplate:
         self._sandbox = TemplateSandbox(now)
         self._chatml = _Form(self._sandbox.prepare(CHATML), in_own_message)
         self._form = self._usable_form(template)
-        self._native_form, self._shape = self._form, Shape()
+        self._native_form, self.shape = self._form, Shape()
         self.format: ToolFormat = self._proven_format(template)
 
     def __repr__(self) -> str:
@@ -135,7 +135,7 @@ class ChatTemplate:
         return self._render(form, form.place(messages.system, turns), reason=reason)
 
     def _run_native(self, form: ToolFormat, conversation: Conversation) -> tuple[str, str]:
-        native = to_native(conversation, form, self._shape)
+        native = to_native(conversation, form, self.shape)
         placed = self._native_form.place(native.system, list(native.messages))
         tools = list(native.tools) or None
         reason = not _is_bound(conversation)
@@ -167,7 +167,7 @@ class ChatTemplate:
         problem = "it leaves out messages, or writes calls otherwise"
         # Some show the system text only before a user's word, and not before a result.
         places = dict.fromkeys((self._form.place, in_user_message))
-        for place, self._shape in itertools.product(places, _SHAPES):
+        for place, self.shape in itertools.product(places, _SHAPES):
             self._native_form = self._form._replace(place=place)
             try:
                 if trial.shows_tools(form, lambda talk: self._run_native(form, talk)[0]):
