@@ -21,6 +21,8 @@ from collections.abc import Iterable
 _OCCURRENCES = 64
 LONGEST_MATCH = 32
 _PAIR = 2
+_TOKEN_BITS = 32
+_TOKEN_MASK = (1 << _TOKEN_BITS) - 1
 
 
 class Lookup:
@@ -31,6 +33,7 @@ class Lookup:
         # Positions are those behind a pair, where it goes on; 0 is none.
         self._last: dict[int, int] = {}
         self._before: list[int] = []
+        self._pair = 0
         self._source = 0
         self._matched = 0
         self.append(tokens)
@@ -48,10 +51,17 @@ class Lookup:
 
     def append(self, tokens: Iterable[int]) -> None:
         """These are known now. Drafts come only here once they are accepted."""
+        known, last, before = self._tokens, self._last, self._before
         for token in tokens:
-            self._follow(token)
-            self._index()
-            self._tokens.append(token)
+            if self._source:
+                self._follow(token)
+            # The pair at the end goes on from here: now it can be found.
+            end = len(known)
+            before.append(last.get(self._pair, 0))
+            if end >= _PAIR:
+                last[self._pair] = end
+            self._pair = (self._pair & _TOKEN_MASK) << _TOKEN_BITS | token
+            known.append(token)
 
     def draft(self, limit: int) -> tuple[int, ...]:
         """At most `limit` tokens that may come next; none where nothing matches. Where the
@@ -62,24 +72,14 @@ class Lookup:
         return tuple(self._tokens[self._source + i % period] for i in range(limit))
 
     def _follow(self, token: int) -> None:
-        if self._source and self._tokens[self._source] == token:
+        if self._tokens[self._source] == token:
             self._source += 1
             self._matched = min(self._matched + 1, LONGEST_MATCH)
         else:
             self._source = self._matched = 0
 
-    def _index(self) -> None:
-        """The pair at the end has a continuation now: it can be found from here on."""
-        end = len(self._tokens)
-        if end < _PAIR:
-            self._before.append(0)
-            return
-        pair = self._pair()
-        self._before.append(self._last.get(pair, 0))
-        self._last[pair] = end
-
     def _search(self) -> None:
-        position = self._last.get(self._pair(), 0) if len(self._tokens) >= _PAIR else 0
+        position = self._last.get(self._pair, 0)
         for _ in range(_OCCURRENCES):
             if not position:
                 return
@@ -87,9 +87,6 @@ class Lookup:
             if matched > self._matched:
                 self._source, self._matched = position, matched
             position = self._before[position]
-
-    def _pair(self) -> int:
-        return self._tokens[-2] << 32 | self._tokens[-1]
 
     def _match(self, position: int) -> int:
         """How many tokens before `position` are those at the end; the pair is known to be."""
