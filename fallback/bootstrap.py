@@ -401,6 +401,8 @@ def _engine(
             requantize=local.requantize,
             idle_unload_s=local.idle_unload_s,
             ready_timeout_s=local.ready_timeout_s,
+            prefix_cache_bytes=local.standby_mb * 1_000_000,
+            spill_bytes=local.spill_mb * 1_000_000,
             cache_dir=str(platformdirs.user_cache_path("fallback")),
         ),
         environment=environ,

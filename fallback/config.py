@@ -73,7 +73,9 @@ class Local(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     `standby`: what is done for the moment the cloud fails. `off` loads the model when it is needed,
     `loaded` at the start, `warm` also keeps the beginnings of live conversations computed, with
-    `standby_cpu` of all cores and `standby_mb` of memory, on battery only if that is allowed."""
+    `standby_cpu` of all cores and `standby_mb` of memory, on battery only if that is allowed. What
+    was computed of conversations is kept on disk over a restart, in `spill_mb` of the user's
+    cache folder (0: never)."""
 
     mode: Literal["on", "off", "remote"] = "on"
     model: str = "smollm2-135m-instruct"
@@ -97,8 +99,9 @@ class Local(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     reasoning: Literal["hide", "show"] = "hide"
     standby: Literal["off", "loaded", "warm"] = "warm"
     standby_cpu: Ratio = 0.25
-    standby_mb: Positive = 1024
+    standby_mb: Count = 512
     standby_on_battery: bool = False
+    spill_mb: Count = 1024
     remote: Remote | None = None
 
 

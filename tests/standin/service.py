@@ -87,7 +87,10 @@ def ailing_fallback(cloud_url: str, log: Path, **overrides: str) -> Iterator[Fal
         "UPSTREAMS__ANTHROPIC__BASE_URL": cloud_url,
         "UPSTREAMS__OPENAI__BASE_URL": cloud_url,
         "STORAGE__PATH": str(log.with_suffix(".db")),
+        # What the engine does of its own accord takes time from the tests beside it.
         "LOCAL__CALIBRATE": "off",
+        "LOCAL__STANDBY": "loaded",
+        "LOCAL__SPILL_MB": "0",
         **overrides,
     }
     env = {name: os.environ[name] for name in _KEPT if name in os.environ}
