@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 Schema: TypeAlias = Mapping[str, Any] | bool
 
 _DEPTH_LIMIT = 200
-_EFFORT = 20_000
+_EFFORT = 6_000
 _SEARCH_EFFORT = 100_000
 _PERCENT_ENCODED = re.compile(r"(?:%[0-9a-fA-F]{2})+")
 
