@@ -71,6 +71,11 @@ class ToolFormat(Protocol):
         ...
 
     @property
+    def thought(self) -> tuple[str, str]:
+        """What reasoning in front of an answer begins with, and what the answer proper does."""
+        ...
+
+    @property
     def output_head(self) -> str:
         """What stands before a structured output."""
         ...

@@ -50,6 +50,7 @@ class Harmony:
     native: ClassVar[bool] = True
     several: ClassVar[bool] = False
     markup: ClassVar[frozenset[str]] = GENERAL_MARKUP | MARKS
+    thought: ClassVar[tuple[str, str]] = (f"{CHANNEL}analysis", _FINAL)
     output_head: ClassVar[str] = _FINAL
 
     def takes(self, tools: Sequence[Tool]) -> bool:

@@ -41,6 +41,7 @@ class Marked:
     raw_close: ClassVar[str] = ""
     several: ClassVar[bool] = True
     markup: ClassVar[frozenset[str]] = GENERAL_MARKUP
+    thought: ClassVar[tuple[str, str]] = (THINK_OPEN, THINK_CLOSE)
     output_head: ClassVar[str] = ""
     named: ClassVar[Expected] = Expected(' { "name" : <NAME>')
     joined: ClassVar[Expected | None] = None

@@ -32,7 +32,7 @@ class _Answer:
 
     def __init__(self, prepared: Prepared) -> None:
         self.prepared = prepared
-        self.transcript = Transcript(prepared.stops, prepared.prefix)
+        self.transcript = Transcript(prepared.stops, prepared.prefix, prepared.thought)
         self.output_tokens = 0
         self.cached_tokens = 0
         self.started = False

@@ -11,6 +11,7 @@ from fallback.core.budget import budget_ladder, choose_budget
 from fallback.core.conversation import Conversation
 from fallback.core.errors import BadRequest, EngineBusy, EngineError, FallbackError
 from fallback.core.ports import GenerateRequest
+from fallback.core.tool_formats import format_for
 from fallback.local import wire
 from fallback.local.worker.beginning import beginning
 from fallback.local.worker.channel import Channel
@@ -109,6 +110,7 @@ class Intake:
             cuts=prompt.cuts,
             stops=sampling.stop,
             prefix=request.prefix,
+            thought=format_for(self.tool_format, request.conversation).thought,
             sampler=settings_for(sampling),
             constraint=constraint,
             ease_limit_tokens=_ease_limit(request, limit),

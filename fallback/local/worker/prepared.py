@@ -14,7 +14,8 @@ from fallback.local.worker.steps import Job
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """`tokens` are prompt, prefix and, last, what the grammar forces before the first choice;
-    `prefix` is the prefix's text.
+    `prefix` is the prefix's text. `thought` are the texts between which reasoning stands
+    before the answer, whose `stops` are not looked for in it.
 
     `input_tokens` counts the prompt alone, of which `cached_tokens` seem to be computed already.
     `start_by_s` is on the decoder's clock. `ease_limit_tokens` is set where the limit in force
@@ -34,6 +35,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     cuts: tuple[Cut, ...]
     stops: tuple[str, ...]
     prefix: str
+    thought: tuple[str, str] | None = None
     sampler: SamplerSettings
     constraint: Constraint | None = None
     standby: bool = False

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from fallback.core.conversation import Conversation, Sampling
 from fallback.local import wire
@@ -85,6 +87,31 @@ def test_transcript_held_back() -> None:
     transcript = Transcript(("END",))
     assert transcript.feed(b"one EN") == ("one ", None)
     assert transcript.flush() == "EN"
+
+
+THOUGHT = ("<think>", "</think>")
+
+
+@given(
+    st.sampled_from(["", "\n<think>", "<thin"]),
+    st.text("<think>/ENDx ", max_size=20),
+    st.integers(0, 40),
+    st.integers(1, 9),
+)
+def test_transcript_stops_are_the_answers(begun: str, rest: str, cut: int, size: int) -> None:
+    """A stop sequence in reasoning ends nothing, one behind it does, whatever is out already."""
+    text = begun + rest
+    thought, closed, spoken = text.partition("</think>")
+    is_thought = text.lstrip().startswith("<think>")
+    thought, spoken = (thought + closed, spoken) if is_thought else ("", text)
+    expected = thought + spoken.partition("END")[0]
+    prefix = text[:cut]
+    assume("END" not in prefix)
+    assume(not prefix or not THOUGHT[0].startswith(prefix.lstrip()))
+    transcript = Transcript(("END",), prefix, THOUGHT)
+    pieces = (text[at : at + size] for at in range(len(prefix), len(text), size))
+    said = "".join(transcript.feed(piece.encode())[0] for piece in pieces) + transcript.flush()
+    assert said == expected[len(prefix) :]
 
 
 def test_verified(tmp_path: Path) -> None:
