@@ -42,7 +42,10 @@ def assemble(settings: WorkerSettings, loaded: Loaded, desk: Desk, channel: Chan
     clock = time.monotonic
     store = _store(settings, loaded)
     cache = PrefixCache(
-        slots=tuning.slots, budget_bytes=settings.prefix_cache_bytes, cuttable=model.cuttable
+        slots=tuning.slots,
+        context_tokens=tuning.context_tokens,
+        budget_bytes=settings.prefix_cache_bytes,
+        cuttable=model.cuttable,
     )
     if store is not None:
         cache.adopt(store.load_index())

@@ -1,31 +1,22 @@
 """What the prefix cache tells the executor to do, as facts. Pure.
 
-The *executor* (`worker/llama/`, on the decode thread) carries a `Lease` out in this order, before
-anything else happens in the context:
+The *executor* (`residence.Residence`, on the decode thread) carries a `Lease` out in this order,
+before anything else happens in the context:
 
-1. `for save in lease.saves`: check `llama_memory_seq_pos_max(save.slot) + 1 == save.tokens`,
-   take the state (`llama_state_seq_get_data`), keep it under `save.key`, and call
-   `cache.saved(save.key, len(blob))`; drop from RAM the blobs it names, which may be this one.
-   If the check fails or no state comes, call `cache.lost(save.key)` instead.
-2. `for slot in lease.wipes`: `llama_memory_seq_rm(slot, -1, -1)`. These are other slots than the
-   lease's, whose cells a unified memory needs.
-3. By `lease.source`, so that `lease.slot` holds what it names:
-   - `None`: `seq_rm(lease.slot, -1, -1)`.
-   - `Keep`: nothing; it lies there.
-   - `Copy(slot)`: `seq_rm(lease.slot, -1, -1)`, then, unified: `seq_cp(slot, lease.slot, 0,
-     reused)`, which costs no cells; split: the state of `slot`, got and set. Never `seq_cp` in a
-     split memory: it aborts for a part, and for the whole it copies only with the next
-     `llama_decode`, over what a restore has put there meanwhile.
-   - `Restore(key)`: the blob from RAM, else from `SpillStore.read`; `seq_rm(lease.slot, -1, -1)`,
-     then `llama_state_seq_set_data`, which gives 0 where it fails.
-4. Cut: `llama_memory_seq_rm(lease.slot, reused, -1)` where it holds more; False is a failure.
-5. Check: `seq_pos_max(lease.slot) + 1 == reused` and `seq_pos_min(lease.slot) <= 0`.
-   `pos_min` is above 0 where a sliding window has let go of what the rest needs.
+1. `for save in lease.saves`: check that the slot holds `save.tokens` tokens, take its state, keep
+   it under `save.key`, and call `cache.saved(save.key, size)`; drop from RAM the states it names,
+   which may be this one. If the check fails or no state comes, `cache.lost(save.key)` instead.
+2. By `lease.source`, so that `lease.slot` holds what it names: `None`: clear the slot. `Keep`:
+   nothing, it lies there. `Copy`: the state of the other slot, which may be running, taken and
+   put. Not `llama_memory_seq_cp`: between the streams of a split memory it aborts for a part, and
+   for the whole it copies only with the next `llama_decode`, over what a restore has put there
+   meanwhile. `Restore`: the state from RAM, else from disk, put into the slot.
+3. Cut the slot to `lease.reused` tokens.
+4. Check: it holds exactly these, from position 0 on. A sliding window may have let go of what
+   the rest needs.
 
-Whatever fails in 3 to 5: `seq_rm(lease.slot, -1, -1)`, then `cache.failed(id)`, which says which
-blobs to forget; compute from token 0. A wrong state must never be computed on.
-
-Positions are those of llama.h: the first token of a sequence is at 0.
+Whatever fails in 2 to 4: clear the slot, then `cache.failed(id)`, which says which states to
+forget, and compute from token 0. A wrong state must never be computed on.
 """
 
 from __future__ import annotations
@@ -74,7 +65,6 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     reused: int
     source: Source | None
     saves: tuple[Save, ...] = ()
-    wipes: tuple[int, ...] = ()
 
 
 class Spill(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,12 +5,12 @@ Rules of this file:
   them 10 ms. Of equals the cheapest wins: keep, copy, restore from RAM, from disk.
 - A sequence starts in the slot where the least is lost: one that holds its own beginning or
   nothing that is not held elsewhere; else the one used longest ago, whose state is saved first.
-- In a unified memory (`cells` given) idle residents give way where running sequences need their
-  cells. Shared cells are counted as if they were not, so the memory cannot overflow.
+- A state longer than a slot cannot be restored, not even a part of it, and counts as not there.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -24,10 +24,10 @@ class Slot:
     """One of the context's sequences. `id` is None while it is idle.
 
     `tokens` (packed) is what it holds or, running, what it is to compute first, of which it
-    holds `computed`. `reserved` is the most it may come to hold.
+    holds `computed`.
     """
 
-    __slots__ = ("backed_up", "computed", "id", "number", "reserved", "tokens", "used_at")
+    __slots__ = ("backed_up", "computed", "id", "number", "tokens", "used_at")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -38,13 +38,12 @@ class Slot:
         return f"<Slot {self.number} id={self.id} computed={self.computed}>"
 
     def empty(self) -> None:
-        self.hold(b"", 0, used_at=float("-inf"), reserved=0)
+        self.hold(b"", 0, used_at=-math.inf)
 
-    def hold(self, tokens: bytes, computed: int, *, used_at: float, reserved: int) -> None:
+    def hold(self, tokens: bytes, computed: int, *, used_at: float) -> None:
         self.tokens = tokens
         self.computed = computed
         self.used_at = used_at
-        self.reserved = reserved
         self.backed_up = False
 
 
@@ -63,13 +62,12 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     reused: int
     source: Source | None
     saves: tuple[Save, ...]
-    evicted: tuple[Slot, ...]
 
     @property
-    def rank(self) -> tuple[int, int, int, float, int]:
+    def rank(self) -> tuple[int, int, float, int]:
         """The least is lost first, then the least is done; the last used is left alone."""
         cost = 0 if self.saves else _cost(self.source)
-        return len(self.saves), len(self.evicted), cost, self.slot.used_at, self.slot.number
+        return len(self.saves), cost, self.slot.used_at, self.slot.number
 
 
 class Placement:
@@ -81,35 +79,24 @@ class Placement:
         slots: tuple[Slot, ...],
         states: SavedStates,
         *,
+        slot_tokens: int,
         min_tokens: int,
-        cells: int | None,
         cuttable: bool,
     ) -> None:
         self._slots = slots
         self._states = states
+        self._slot_tokens = slot_tokens
         self._min_tokens = min_tokens
-        self._cells = cells
         self._cuttable = cuttable
 
     def __repr__(self) -> str:
-        return f"<Placement slots={self._slots} cells={self._cells} cuttable={self._cuttable}>"
+        return f"<Placement slots={self._slots} slot_tokens={self._slot_tokens}>"
 
-    def of(self, slots: tuple[Slot, ...]) -> Placement:
-        """The same rules over other slots."""
-        return Placement(
-            slots,
-            self._states,
-            min_tokens=self._min_tokens,
-            cells=self._cells,
-            cuttable=self._cuttable,
-        )
-
-    def best(self, tokens: bytes, reserved: int) -> Option | None:
-        """How to start a sequence that may come to have `reserved` tokens; None where there is no
-        slot or no room."""
-        options = list(self._options(tokens, reserved, self.find(tokens)))
-        # A saved state may need more room than there is, though the sequence does not.
-        options = options or list(self._options(tokens, reserved, Found()))
+    def best(self, tokens: bytes) -> Option | None:
+        """How to start a sequence; None where all slots are running."""
+        found = self.find(tokens)
+        free = (slot for slot in self._slots if slot.id is None)
+        options = (self._option(slot, tokens, found) for slot in free)
         return min(options, key=lambda option: option.rank, default=None)
 
     def find(self, tokens: bytes) -> Found:
@@ -143,6 +130,8 @@ class Placement:
             in_ram = best is not None and best.ram_bytes is not None
             if min(shared, limit) < reach + in_ram:
                 break
+            if length(state.tokens) > self._slot_tokens:
+                continue
             each = self._reach(shared, length(state.tokens), limit)
             if each > reach or (each == reach > 0 and state.ram_bytes is not None):
                 reach, best = each, state
@@ -154,38 +143,14 @@ class Placement:
             return min(shared, held, limit)
         return held if held <= min(shared, limit) else 0
 
-    def _options(self, tokens: bytes, reserved: int, found: Found) -> Iterator[Option]:
-        for slot in self._slots:
-            if slot.id is not None:
-                continue
-            source = _source(slot, found)
-            need = max(reserved, source.tokens) if isinstance(source, Restore) else reserved
-            evicted = self._evictions(slot, source, need)
-            if evicted is not None:
-                beginning = tokens[: found.tokens * TOKEN_BYTES]
-                yield Option(
-                    slot=slot,
-                    reused=found.tokens,
-                    source=source,
-                    saves=tuple(self.saves((slot, *evicted), beginning)),
-                    evicted=evicted,
-                )
-
-    def _evictions(self, slot: Slot, source: Source | None, need: int) -> tuple[Slot, ...] | None:
-        """The residents that give way for `need` cells; None where that is not enough."""
-        if self._cells is None:
-            return ()
-        others = [each for each in self._slots if each is not slot]
-        excess = sum(max(each.reserved, each.computed) for each in others) + need - self._cells
-        origin = source.slot if isinstance(source, Copy) else None
-        idle = [s for s in others if s.id is None and s.computed and s.number != origin]
-        evicted = []
-        for each in sorted(idle, key=lambda s: s.used_at):
-            if excess <= 0:
-                break
-            evicted.append(each)
-            excess -= each.computed
-        return tuple(evicted) if excess <= 0 else None
+    def _option(self, slot: Slot, tokens: bytes, found: Found) -> Option:
+        beginning = tokens[: found.tokens * TOKEN_BYTES]
+        return Option(
+            slot=slot,
+            reused=found.tokens,
+            source=_source(slot, found),
+            saves=tuple(self.saves((slot,), beginning)),
+        )
 
     def _save(self, slot: Slot, kept: int) -> Save | None:
         """None where too little would be lost, or the budget is too small for it."""

@@ -12,9 +12,9 @@ Rules of this file:
 
 `lease.py` says how a lease is carried out. The order of calls:
 
-    lease = cache.acquire(id, tokens, now, reserved=...)   # carry it out; saved/lost, failed
-    cache.grown(id, computed)                              # after each step, what the slot holds
-    cache.release(id, tokens, now)                         # exactly the tokens the slot holds
+    lease = cache.acquire(id, tokens, now)   # carry it out: saved or lost, and failed
+    cache.grown(id, computed)                # after each step, what the slot holds
+    cache.release(id, tokens, now)           # exactly the tokens the slot holds
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from fallback.local.worker.token_trie import pack
 
 
 class PrefixCache:
-    """The slots of one context and the states beside it.
+    """The slots of one context, which have equal parts of its `context_tokens`, and the states
+    beside it.
 
     `budget_bytes` bounds the saved states in RAM; 0 saves none. A beginning of fewer than
-    `min_tokens` is not worth keeping. `cells`: the tokens a unified memory has room for, shared
-    by all slots; None: each slot has room of its own.
+    `min_tokens` is not worth keeping.
 
     Only `match` may be called from any thread, all else from the one that decodes.
     """
@@ -41,21 +41,17 @@ class PrefixCache:
         self,
         *,
         slots: int,
+        context_tokens: int,
         budget_bytes: int,
         min_tokens: int = 32,
-        cells: int | None = None,
         cuttable: bool = True,
     ) -> None:
-        self._slots = tuple(Slot(number) for number in range(slots))
-        self._running: dict[int, Slot] = {}
+        self._context_tokens = context_tokens
+        self._min_tokens = max(1, min_tokens)
+        self._cuttable = cuttable
         self._states = SavedStates(budget_bytes=budget_bytes, cuttable=cuttable)
-        self._placement = Placement(
-            self._slots,
-            self._states,
-            min_tokens=max(1, min_tokens),
-            cells=cells,
-            cuttable=cuttable,
-        )
+        self._running: dict[int, Slot] = {}
+        self._lay_out(slots)
         self._saving: dict[str, bytes] = {}
         self._modest = False
         self._restoring: dict[int, str] = {}
@@ -81,20 +77,20 @@ class PrefixCache:
         At most one less than there are. Takes well under a millisecond for 12,000 tokens."""
         return self._placement.find(pack(tokens)).tokens
 
-    def acquire(self, id: int, tokens: Sequence[int], now: float, reserved: int = 0) -> Lease:
-        """A slot for a sequence that starts or goes on: all its tokens known so far, and how many
-        it may come to have. Saves of an earlier lease that were not answered count as lost.
+    def acquire(self, id: int, tokens: Sequence[int], now: float) -> Lease:
+        """A slot for a sequence that starts or goes on, by all its tokens known so far. Saves of
+        an earlier lease that were not answered count as lost.
 
-        Raises `ValueError` when it has a slot already, or when there is no slot or room left:
-        the scheduler admits no more than fit.
+        Raises `ValueError` when it has a slot already or there is none: the scheduler admits no
+        more than there are.
         """
         if id in self._running:
             raise ValueError(f"the sequence {id} has a slot already")
-        packed, reserved = pack(tokens), max(reserved, len(tokens))
-        option = self._placement.best(packed, reserved)
+        packed = pack(tokens)
+        option = self._placement.best(packed)
         if option is None:
-            raise ValueError(f"no slot or no room for {reserved} tokens: {self!r}")
-        return self._take(id, packed, now, reserved, option)
+            raise ValueError(f"no slot is free: {self!r}")
+        return self._take(id, packed, now, option)
 
     def grown(self, id: int, computed: int) -> None:
         """The slot of a running sequence holds so many of its tokens now."""
@@ -107,7 +103,7 @@ class PrefixCache:
         slot = self._running.pop(id)
         self._restoring.pop(id, None)
         slot.id = None
-        slot.hold(pack(tokens), len(tokens), used_at=now, reserved=0)
+        slot.hold(pack(tokens), len(tokens), used_at=now)
 
     def saved(self, key: str, size: int) -> tuple[str, ...]:
         """A `Save` is done and took `size` bytes. Returns the keys of the states to drop from RAM;
@@ -136,7 +132,8 @@ class PrefixCache:
         if self._running:
             raise ValueError(f"sequences are running: {self!r}")
         self._states.use(None)
-        saves = tuple(self._placement.saves(self._slots))
+        # Where there is not room for all, the last used are to stay.
+        saves = tuple(self._placement.saves(sorted(self._slots, key=lambda slot: slot.used_at)))
         self._ask(saves)
         for slot in self._slots:
             slot.empty()
@@ -147,8 +144,7 @@ class PrefixCache:
         `clear_slots`."""
         if any(slot.computed or slot.id is not None for slot in self._slots):
             raise ValueError(f"the slots are not clear: {self!r}")
-        self._slots = tuple(Slot(number) for number in range(slots))
-        self._placement = self._placement.of(self._slots)
+        self._lay_out(slots)
 
     def backup(self) -> Save | None:
         """A resident to save while nobody waits, so that it can be written to disk: one that is
@@ -177,24 +173,27 @@ class PrefixCache:
         """These states are on disk, from an earlier run."""
         self._states.adopt(spills)
 
-    def _take(self, id: int, tokens: bytes, now: float, reserved: int, option: Option) -> Lease:
+    def _lay_out(self, slots: int) -> None:
+        self._slots = tuple(Slot(number) for number in range(slots))
+        self._placement = Placement(
+            self._slots,
+            self._states,
+            slot_tokens=self._context_tokens // slots,
+            min_tokens=self._min_tokens,
+            cuttable=self._cuttable,
+        )
+
+    def _take(self, id: int, tokens: bytes, now: float, option: Option) -> Lease:
         self._ask(option.saves)
-        for slot in option.evicted:
-            slot.empty()
-        restored = option.source.key if isinstance(option.source, Restore) else None
+        slot, source = option.slot, option.source
+        restored = source.key if isinstance(source, Restore) else None
         self._states.use(restored)
         if restored is not None:
             self._restoring[id] = restored
-        option.slot.id = id
-        option.slot.hold(tokens, option.reused, used_at=now, reserved=reserved)
-        self._running[id] = option.slot
-        return Lease(
-            slot=option.slot.number,
-            reused=option.reused,
-            source=option.source,
-            saves=option.saves,
-            wipes=tuple(slot.number for slot in option.evicted),
-        )
+        slot.id = id
+        slot.hold(tokens, option.reused, used_at=now)
+        self._running[id] = slot
+        return Lease(slot=slot.number, reused=option.reused, source=source, saves=option.saves)
 
     def _ask(self, saves: Iterable[Save], *, modest: bool = False) -> None:
         self._saving = {save.key: self._slots[save.slot].tokens for save in saves}

@@ -55,8 +55,6 @@ class Residence:
         lease = self._cache.acquire(id, tokens, now)
         for save in lease.saves:
             self.save(save)
-        for slot in lease.wipes:
-            self._memory.clear(slot)
         if self._bring(lease):
             return lease.slot, lease.reused
         self._memory.clear(lease.slot)

@@ -14,6 +14,7 @@ from fallback.local.worker.token_trie import unpack
 Tokens = tuple[int, ...]
 BYTES_PER_TOKEN = 10
 LONGEST = 12
+CONTEXT = 30
 
 
 def naive_common(one: Tokens, other: Tokens) -> int:
@@ -38,10 +39,8 @@ class NaiveExecutor:
             for key in self.cache.saved(save.key, len(state) * BYTES_PER_TOKEN):
                 del self.ram[key]
 
-    def attach(self, id: int, tokens: Tokens, lease: Lease, *, cuttable: bool) -> None:
+    def attach(self, tokens: Tokens, lease: Lease, *, cuttable: bool) -> None:
         self.save(lease.saves)
-        for slot in lease.wipes:
-            self.kv[slot] = ()
         held = self._bring(lease)
         assert cuttable or len(held) == lease.reused
         self.kv[lease.slot] = held[: lease.reused]
@@ -56,7 +55,7 @@ class NaiveExecutor:
             return self.kv[source.slot]
         if isinstance(source, Restore):
             state = self.ram[source.key] if source.key in self.ram else self.disk[source.key]
-            assert len(state) == source.tokens
+            assert len(state) == source.tokens <= CONTEXT // len(self.kv)
             return state
         return ()
 
@@ -84,79 +83,69 @@ class CacheMachine(RuleBasedStateMachine):
         slots=st.integers(1, 4),
         budget=st.sampled_from([0, 120, 200, 500]),
         min_tokens=st.integers(1, 3),
-        unified=st.booleans(),
         cuttable=st.booleans(),
     )
-    def make(self, slots: int, budget: int, min_tokens: int, unified: bool, cuttable: bool) -> None:
-        self.slots, self.budget, self.min_tokens, self.cuttable = (
-            slots,
-            budget,
-            min_tokens,
-            cuttable,
-        )
-        self.cells = 2 * LONGEST if unified else None
+    def make(self, slots: int, budget: int, min_tokens: int, cuttable: bool) -> None:
+        self.slots, self.budget, self.min_tokens = slots, budget, min_tokens
+        self.cuttable = cuttable
         self.cache = PrefixCache(
             slots=slots,
+            context_tokens=CONTEXT,
             budget_bytes=budget,
             min_tokens=min_tokens,
-            cells=self.cells,
             cuttable=cuttable,
         )
         self.executor = NaiveExecutor(self.cache, slots)
-        self.running: dict[int, tuple[int, Tokens, int]] = {}
+        self.running: dict[int, tuple[int, Tokens]] = {}
         self.ids = 0
         self.now = 0.0
+
+    @property
+    def room(self) -> int:
+        return CONTEXT // self.slots
 
     @precondition(lambda self: len(self.running) < self.slots)
     @rule(tokens=sequences, said=st.integers(0, 1))
     def serve(self, tokens: Tokens, said: int) -> None:
         """From start to end, as most sequences go."""
-        self.start(tokens, 1, fails=False)
-        if self.ids in self.running:
-            slot, tokens, reserved = self.running.pop(self.ids)
-            self.executor.kv[slot] = (*tokens, said)[:reserved]
-            self.now += 1
-            self.cache.release(self.ids, self.executor.kv[slot], self.now)
+        self.start(tokens, fails=False)
+        slot, tokens = self.running.pop(self.ids)
+        self.now += 1
+        self.executor.kv[slot] = (*tokens, said)[: self.room]
+        self.cache.release(self.ids, self.executor.kv[slot], self.now)
 
     @precondition(lambda self: len(self.running) < self.slots)
-    @rule(tokens=sequences, room=st.integers(0, 4), fails=st.booleans())
-    def start(self, tokens: Tokens, room: int, fails: bool) -> None:
-        reserved = min(LONGEST, len(tokens) + room)
-        if self.cells and sum(r for _, _, r in self.running.values()) + reserved > self.cells:
-            return
+    @rule(tokens=sequences, fails=st.booleans())
+    def start(self, tokens: Tokens, fails: bool) -> None:
+        tokens = tokens[: self.room]
+        self.ids += 1
+        self.now += 1
         expected = self.cache.match(tokens)
         held_before = self.executor.everything()
-        lease = self._acquire(tokens, reserved)
-        assert lease.slot not in {slot for slot, _, _ in self.running.values()}
+        lease = self.cache.acquire(self.ids, tokens, self.now)
+        assert lease.slot not in {slot for slot, _ in self.running.values()}
         assert (lease.reused == 0) == (lease.source is None)
-        assert lease.reused < len(tokens)
-        # A state may be too long for what is left of a unified memory.
-        assert lease.reused == expected or (self.cells and lease.source is None)
+        assert lease.reused == expected < len(tokens)
         self._nothing_is_lost(lease, held_before, tokens[: lease.reused])
-        self.executor.attach(self.ids, tokens, lease, cuttable=self.cuttable)
-        self.running[self.ids] = (lease.slot, tokens, reserved)
+        self.executor.attach(tokens, lease, cuttable=self.cuttable)
+        self.running[self.ids] = (lease.slot, tokens)
         if fails:
             self.executor.kv[lease.slot] = ()
             self._forget(self.cache.failed(self.ids))
-
-    def _acquire(self, tokens: Tokens, reserved: int) -> Lease:
-        self.ids += 1
-        self.now += 1
-        return self.cache.acquire(self.ids, tokens, self.now, reserved)
 
     def _nothing_is_lost(self, lease: Lease, held_before: list[Tokens], beginning: Tokens) -> None:
         """What the lease displaces is held elsewhere, saved, or worth too little."""
         if self.budget == 0:
             return
-        kv, displaced = self.executor.kv, {lease.slot, *lease.wipes}
+        kv = self.executor.kv
         kept = [*held_before[len(kv) :], *(kv[save.slot] for save in lease.saves)]
-        kept += [tokens for slot, tokens in enumerate(kv) if slot not in displaced]
-        for slot in displaced:
-            if self.cuttable:
-                held = max(naive_common(kv[slot], each) for each in [*kept, beginning])
-                assert len(kv[slot]) - held < self.min_tokens
-            else:
-                assert len(kv[slot]) < self.min_tokens or kv[slot] in kept
+        kept += [tokens for slot, tokens in enumerate(kv) if slot != lease.slot]
+        displaced = kv[lease.slot]
+        if self.cuttable:
+            held = max(naive_common(displaced, each) for each in [*kept, beginning])
+            assert len(displaced) - held < self.min_tokens
+        else:
+            assert len(displaced) < self.min_tokens or displaced in kept
 
     def _forget(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -167,8 +156,9 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def grow(self, data: st.DataObject) -> None:
         id = data.draw(st.sampled_from(sorted(self.running)))
-        slot, tokens, reserved = self.running[id]
-        known = (*tokens, *data.draw(st.lists(st.integers(0, 1), max_size=reserved - len(tokens))))
+        slot, tokens = self.running[id]
+        said = data.draw(st.lists(st.integers(0, 1), max_size=min(3, self.room - len(tokens))))
+        known = (*tokens, *said)
         held = len(self.executor.kv[slot])
         computed = data.draw(st.integers(held, max(held, len(known))))
         if computed > held:
@@ -179,7 +169,7 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(data=st.data(), wiped=st.booleans())
     def end(self, data: st.DataObject, wiped: bool) -> None:
         id = data.draw(st.sampled_from(sorted(self.running)))
-        slot, _, _ = self.running.pop(id)
+        slot, _ = self.running.pop(id)
         self.now += 1
         if wiped:
             self.executor.kv[slot] = ()
@@ -216,10 +206,12 @@ class CacheMachine(RuleBasedStateMachine):
         self.cache.lost(key)
 
     @precondition(lambda self: not self.running)
-    @rule()
-    def make_the_context_anew(self) -> None:
+    @rule(slots=st.integers(1, 4))
+    def make_the_context_anew(self, slots: int) -> None:
         self.executor.save(self.cache.clear_slots())
-        self.executor.kv = [()] * self.slots
+        self.cache.resize(slots)
+        self.slots = slots
+        self.executor.kv = [()] * slots
 
     @invariant()
     def keeps_its_budgets(self) -> None:
@@ -228,10 +220,6 @@ class CacheMachine(RuleBasedStateMachine):
         taken = sum(len(state) * BYTES_PER_TOKEN for state in self.executor.ram.values())
         assert self.cache.state_bytes == taken <= self.budget
         assert self.cache.resident_tokens == sum(map(len, self.executor.kv))
-        if self.cells is not None:
-            reserved = {slot: r for slot, _, r in self.running.values()}
-            lengths = [max(len(kv), reserved.get(n, 0)) for n, kv in enumerate(self.executor.kv)]
-            assert sum(lengths) <= self.cells
 
     @invariant()
     def matches_the_longest_beginning(self) -> None:
@@ -242,18 +230,15 @@ class CacheMachine(RuleBasedStateMachine):
 
     def _naive_match(self, tokens: Tokens) -> int:
         best = 0
-        for held in [
-            *self._beginnings(),
-            *self.executor.ram.values(),
-            *self.executor.disk.values(),
-        ]:
+        states = [*self.executor.ram.values(), *self.executor.disk.values()]
+        for held in [*self._beginnings(), *(s for s in states if len(s) <= self.room)]:
             shared = min(naive_common(held, tokens), len(tokens) - 1)
             best = max(best, shared if self.cuttable or shared == len(held) else 0)
         return best if best >= self.min_tokens else 0
 
     def _beginnings(self) -> Iterator[Tokens]:
         """What the slots hold; what a running sequence has said counts when it has ended."""
-        prompts = {slot: tokens for slot, tokens, _ in self.running.values()}
+        prompts = dict(self.running.values())
         for slot, held in enumerate(self.executor.kv):
             prompt = prompts.get(slot, held)
             if self.cuttable or len(held) <= len(prompt):

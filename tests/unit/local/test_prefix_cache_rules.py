@@ -30,21 +30,21 @@ class Cache(PrefixCache):
         slots: int = 1,
         budget: int = 100,
         min_tokens: int = 2,
-        cells: int | None = None,
+        context: int = 1000,
         cuttable: bool = True,
     ) -> None:
         super().__init__(
             slots=slots,
+            context_tokens=context,
             budget_bytes=budget,
             min_tokens=min_tokens,
-            cells=cells,
             cuttable=cuttable,
         )
         self.now = 0.0
 
-    def start(self, id: int, word: str, reserved: int = 0) -> Lease:
+    def start(self, id: int, word: str) -> Lease:
         self.now += 1
-        return self.acquire(id, tokens(word), self.now, reserved)
+        return self.acquire(id, tokens(word), self.now)
 
     def end(self, id: int, word: str) -> None:
         self.now += 1
@@ -188,21 +188,6 @@ def test_what_was_used_longest_ago_is_dropped() -> None:
     assert cache.state_bytes == 8
 
 
-def test_what_is_being_restored_is_not_dropped() -> None:
-    """The state that a lease restores outlasts the saves of the same lease."""
-    cache = Cache(slots=2, budget=8, cells=10)
-    cache.serve(1, "aaaa")
-    assert cache.clear_slots()
-    cache.saved(key("aaaa"), 4)
-    cache.serve(2, "bbbb")
-    cache.serve(3, "cccc")
-    lease = cache.start(4, "aaaa-", reserved=10)
-    assert lease.source == Restore(key("aaaa"), 4)
-    assert [save.key for save in lease.saves] == [key("bbbb"), key("cccc")]
-    assert cache.saved(key("bbbb"), 4) == ()
-    assert cache.saved(key("cccc"), 4) == (key("bbbb"),)
-
-
 def test_restoring_is_using() -> None:
     """A state that was restored outlasts one that was saved after it but not used."""
     cache = Cache(budget=12)
@@ -258,66 +243,6 @@ def test_no_budget_no_saves() -> None:
     cache.end(2, "world")
     assert cache.start(3, "worlds").reused == 5
     assert cache.backup() is None
-
-
-def test_unified_residents_give_way() -> None:
-    """In a unified memory the oldest residents leave for as many cells as are wanted."""
-    cache = Cache(slots=4, cells=20)
-    for id, word in enumerate(["aaaaa", "bbbbb", "ccccc"]):
-        cache.serve(id, word)
-    lease = cache.start(4, "dddd", reserved=12)
-    assert lease.slot == 0
-    assert lease.wipes == (1,)
-    assert [save.slot for save in lease.saves] == [0, 1]
-
-
-def test_unified_the_lender_stays() -> None:
-    """A resident whose beginning is copied stays; the copy takes a place that frees cells."""
-    cache = Cache(slots=3, cells=34)
-    cache.serve(1, "system: long talks")
-    cache.serve(2, "b")
-    lease = cache.start(3, "system: else", reserved=16)
-    assert lease == Lease(slot=1, reused=8, source=Copy(0))
-
-
-def test_unified_the_lender_is_not_wiped() -> None:
-    """Where all cells are wanted, the one with the beginning is gone on with, though another was
-    used longer ago."""
-    cache = Cache(slots=2, cells=20)
-    cache.serve(1, "older---")
-    cache.serve(2, "system: talk")
-    lease = cache.start(3, "system: else", reserved=20)
-    assert (lease.slot, lease.source, lease.wipes) == (1, Keep(), (0,))
-    assert [save.slot for save in lease.saves] == [1, 0]
-
-
-def test_unified_a_twin_is_saved_once() -> None:
-    """Of two residents with the same tokens that leave together one is saved."""
-    cache = Cache(slots=3, cells=20)
-    cache.start(1, "same")
-    cache.start(2, "same")
-    cache.end(1, "same")
-    cache.end(2, "same")
-    lease = cache.start(3, "new", reserved=20)
-    assert len(lease.saves) == 1
-    assert cache.resident_tokens == 0
-
-
-def test_unified_a_state_without_room_is_computed() -> None:
-    """A sequence with room only for itself does not restore a longer state it begins like."""
-    cache = Cache(slots=2, cells=20)
-    cache.serve(1, "system: long talk")
-    cache.saved(cache.clear_slots()[0].key, 17)
-    cache.start(2, "running", reserved=8)
-    assert cache.start(3, "system: b", reserved=12) == Lease(slot=1, reused=0, source=None)
-
-
-def test_unified_overflow() -> None:
-    """More than the cells can hold is refused: the scheduler has miscounted."""
-    cache = Cache(slots=2, cells=20)
-    cache.start(1, "a", reserved=15)
-    with pytest.raises(ValueError, match="no slot or no room for 6 tokens"):
-        cache.start(2, "b", reserved=6)
 
 
 def test_uncuttable_whole_states_only() -> None:
@@ -391,7 +316,7 @@ def test_one_slot_each() -> None:
     cache.start(1, "hello")
     with pytest.raises(ValueError, match="the sequence 1 has a slot already"):
         cache.start(1, "hello")
-    with pytest.raises(ValueError, match="no slot or no room"):
+    with pytest.raises(ValueError, match="no slot is free"):
         cache.start(2, "world")
 
 
@@ -407,6 +332,43 @@ def test_clear_slots() -> None:
     assert [save.key for save in saves] == [key("hello"), key("world")]
     assert cache.resident_tokens == 0
     assert cache.clear_slots() == ()
+
+
+def test_clear_slots_saves_the_last_used_last() -> None:
+    """Where the budget is too small for all residents, the last used stay."""
+    cache = Cache(slots=3, budget=10)
+    for id, word in enumerate(["first", "second", "third"]):
+        cache.serve(id, word)
+    cache.serve(4, "first")
+    saves = cache.clear_slots()
+    assert [save.slot for save in saves] == [1, 2, 0]
+    assert [cache.saved(save.key, 5) for save in saves] == [(), (), (key("second"),)]
+
+
+def test_resize() -> None:
+    """After another context was made, what was saved of the old one is restored into it."""
+    cache = Cache(slots=1)
+    cache.serve(1, "hello")
+    with pytest.raises(ValueError, match="the slots are not clear"):
+        cache.resize(2)
+    cache.saved(cache.clear_slots()[0].key, 5)
+    cache.resize(2)
+    cache.start(2, "world")
+    assert cache.start(3, "hello you").source == Restore(key("hello"), 5)
+
+
+def test_a_state_longer_than_a_slot() -> None:
+    """A state that no slot has room for is not restored, but kept for when one has again."""
+    cache = Cache(slots=1, context=10)
+    cache.serve(1, "hello you")
+    cache.saved(cache.clear_slots()[0].key, 9)
+    cache.resize(2)
+    assert cache.match(tokens("hello")) == 0
+    assert cache.start(2, "hello") == Lease(slot=0, reused=0, source=None)
+    cache.end(2, "hello")
+    cache.clear_slots()
+    cache.resize(1)
+    assert cache.start(3, "hello").source == Restore(key("hello you"), 9)
 
 
 def test_backup() -> None:
