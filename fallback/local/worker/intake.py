@@ -11,7 +11,7 @@ from fallback.core.budget import budget_ladder, choose_budget
 from fallback.core.conversation import Conversation
 from fallback.core.errors import BadRequest, EngineBusy, EngineError, FallbackError
 from fallback.core.ports import GenerateRequest
-from fallback.core.tool_formats import format_for
+from fallback.core.tool_formats import ToolFormat, format_for
 from fallback.local import wire
 from fallback.local.worker.beginning import beginning
 from fallback.local.worker.channel import Channel
@@ -22,7 +22,7 @@ from fallback.local.worker.llama.model import Model
 from fallback.local.worker.prepared import Prepared
 from fallback.local.worker.sampling import settings_for
 from fallback.local.worker.speed import Speed
-from fallback.local.worker.template import ChatTemplate
+from fallback.local.worker.template import Beginning, ChatTemplate
 
 
 class _Prompt(NamedTuple):
@@ -91,7 +91,7 @@ class Intake:
                 f"the prompt takes {len(prompt.tokens)} tokens and the answer so far {len(prefix)}:"
                 f" none of the model's {self._context_tokens} are left"
             )
-        opened = self._template.begin(prompt.conversation, request.prefix).opened
+        opened = self._begin(prompt.conversation, request).opened
         constraint = self._constrain(request, opened)
         # What the template has begun of the answer is told like the rest of it.
         begun = self._model.tokenize_answer(opened)[:limit]
@@ -110,7 +110,7 @@ class Intake:
             cuts=prompt.cuts,
             stops=sampling.stop,
             prefix=request.prefix,
-            thought=format_for(self.tool_format, request.conversation).thought,
+            thought=self._format(request).thought,
             sampler=settings_for(sampling),
             constraint=constraint,
             ease_limit_tokens=_ease_limit(request, limit),
@@ -156,8 +156,7 @@ class Intake:
         reserve = min(_wanted(request), max(1, room // 4))
 
         def tokenize(conversation: Conversation) -> list[int]:
-            beginning = self._template.begin(conversation, request.prefix)
-            return self._model.tokenize_prompt(beginning.prompt)
+            return self._model.tokenize_prompt(self._begin(conversation, request).prompt)
 
         def fit(budget: int) -> _Prompt:
             fitted, tokens = fit_exactly(request.conversation, budget, self._counter, tokenize)
@@ -170,6 +169,13 @@ class Intake:
             cached_tokens=lambda prompt: prompt.cached,
             prefill_s=self._speed.prefill_s,
         )
+
+    def _begin(self, fitted: Conversation, request: GenerateRequest) -> Beginning:
+        return self._template.begin(fitted, request.prefix, self._format(request))
+
+    def _format(self, request: GenerateRequest) -> ToolFormat:
+        """How the answer will be read, whatever fitting takes away."""
+        return format_for(self.tool_format, request.conversation)
 
     def _constrain(self, request: GenerateRequest, opened: str) -> Constraint | None:
         if request.grammar is None:

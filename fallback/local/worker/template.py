@@ -96,15 +96,19 @@ class ChatTemplate:
         """
         return "".join(self.begin(conversation))
 
-    def begin(self, conversation: Conversation, prefix: str = "") -> Beginning:
-        """The prompt of an answer that goes on behind `prefix`.
+    def begin(
+        self, conversation: Conversation, prefix: str = "", form: ToolFormat | None = None
+    ) -> Beginning:
+        """The prompt of an answer that goes on behind `prefix`. `form` is the format that the
+        answer will be read in, where that was decided before the conversation was fitted.
 
         Reasoning that the template opens is the model's own, and told apart. It is closed where
         an answer has begun without it, and where the answer's form is bound from its first
         character on.
         """
         with self._lock:
-            prompt, prefill = self._rendered(disarmed(conversation, self._control))
+            form = form or format_for(self.format.name, conversation)
+            prompt, prefill = self._rendered(disarmed(conversation, self._control), form)
         prompt, opened = _split_reasoning(prompt)
         if prefix.lstrip().startswith(THINK_OPEN) and not prefill:
             return Beginning(prompt, "")
@@ -112,9 +116,8 @@ class ChatTemplate:
             prompt, opened = f"{prompt}{THINK_OPEN}\n\n{THINK_CLOSE}\n\n", ""
         return Beginning(prompt + prefill, opened)
 
-    def _rendered(self, conversation: Conversation) -> tuple[str, str]:
+    def _rendered(self, conversation: Conversation, form: ToolFormat) -> tuple[str, str]:
         """The prompt up to the answer, and the client's beginning of that."""
-        form = format_for(self.format.name, conversation)
         if form.native and _has_tools(conversation):
             try:
                 return self._run_native(form, conversation)

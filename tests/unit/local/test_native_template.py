@@ -175,6 +175,14 @@ def test_a_tool_with_a_grammar_is_told_in_the_general_way() -> None:
     assert "These functions" not in rendered
 
 
+def test_the_format_is_that_of_the_request() -> None:
+    """A conversation that lost tools in fitting is told in the format its answer is read in."""
+    made = template(QWEN)
+    fitted = talk(user("Go."), tools=(RUN,))
+    assert "# Tools" in made.begin(fitted, form=FORMATS["general"]).prompt
+    assert "These functions" in made.begin(fitted).prompt
+
+
 def test_a_custom_tool_is_a_function_of_one_string() -> None:
     """It is offered so, and its earlier calls are shown so."""
     past = ToolCall(id="1", name="patch", arguments='*** "Begin"')
