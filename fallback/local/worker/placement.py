@@ -126,11 +126,13 @@ class Placement:
 
     def _find_state(self, tokens: bytes, limit: int) -> tuple[int, SavedState | None]:
         reach, best = 0, None
+        # Who asks ahead may do so for a sequence that will have a larger slot made for it.
+        room = max(self._slot_tokens, length(tokens))
         for shared, state in self._states.alike(tokens):
             in_ram = best is not None and best.ram_bytes is not None
             if min(shared, limit) < reach + in_ram:
                 break
-            if length(state.tokens) > self._slot_tokens:
+            if length(state.tokens) > room:
                 continue
             each = self._reach(shared, length(state.tokens), limit)
             if each > reach or (each == reach > 0 and state.ram_bytes is not None):

@@ -81,7 +81,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @initialize(
         slots=st.integers(1, 4),
-        budget=st.sampled_from([0, 120, 200, 500]),
+        budget=st.sampled_from([0, 150, 250, 500]),
         min_tokens=st.integers(1, 3),
         cuttable=st.booleans(),
     )
@@ -231,7 +231,8 @@ class CacheMachine(RuleBasedStateMachine):
     def _naive_match(self, tokens: Tokens) -> int:
         best = 0
         states = [*self.executor.ram.values(), *self.executor.disk.values()]
-        for held in [*self._beginnings(), *(s for s in states if len(s) <= self.room)]:
+        room = max(self.room, len(tokens))
+        for held in [*self._beginnings(), *(s for s in states if len(s) <= room)]:
             shared = min(naive_common(held, tokens), len(tokens) - 1)
             best = max(best, shared if self.cuttable or shared == len(held) else 0)
         return best if best >= self.min_tokens else 0
