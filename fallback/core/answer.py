@@ -41,6 +41,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
 
     input_tokens: int
     cuts: tuple[Cut, ...] = ()
+    loosened: tuple[str, ...] = ()
 
 
 class TextDelta(msgspec.Struct, frozen=True, tag="text"):

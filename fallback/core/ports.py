@@ -98,6 +98,7 @@ class GenerationStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"
 
     input_tokens: int
     cuts: tuple[Cut, ...] = ()
+    loosened: tuple[str, ...] = ()
     cached_tokens: int = 0
 
 

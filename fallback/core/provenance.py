@@ -44,7 +44,8 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """The origin of one answer. `receipt` names its record; `upstream` is the one that
     answered (cloud) or was meant (local, error). `segments` only where several models spoke, and
-    then `tier` is `spliced` and `model` the one that went on."""
+    then `tier` is `spliced` and `model` the one that went on. `loosened`: what the client's schemas
+    ask for and the answer was not held to, in words."""
 
     receipt: str
     tier: str
@@ -54,6 +55,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelIdentity | None = None
     outage: str | None = None
     cuts: tuple[Cut, ...] = ()
+    loosened: tuple[str, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     segments: tuple[Segment, ...] = ()
 
@@ -69,15 +71,24 @@ def body(provenance: Provenance) -> dict[str, Any]:
     if provenance.requested_model is not None:
         fields["requested_model"] = provenance.requested_model
     if provenance.model is not None:
-        fields["model"] = msgspec.to_builtins(provenance.model)
+        fields["model"] = _model_body(provenance.model)
     if provenance.outage is not None:
         fields["outage"] = provenance.outage
     if provenance.cuts:
         fields["cut"] = msgspec.to_builtins(provenance.cuts)
+    if provenance.loosened:
+        fields["loosened"] = list(provenance.loosened)
     if provenance.attempts:
         fields["attempts"] = [_attempt_body(attempt) for attempt in provenance.attempts]
     if provenance.segments:
         fields["segments"] = msgspec.to_builtins(provenance.segments)
+    return fields
+
+
+def _model_body(model: ModelIdentity) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(model)
+    if model.requantized_from is None:
+        del fields["requantized_from"]
     return fields
 
 
@@ -117,10 +128,14 @@ def _dictionary(provenance: Provenance) -> str:
         if model.sha256 is not None:
             fields["model-sha256"] = model.sha256
         fields["quantization"] = _ascii(model.quantization)
+        if model.requantized_from is not None:
+            fields["requantized-from"] = _ascii(model.requantized_from)
     if provenance.outage is not None:
         fields["outage"] = provenance.outage
     if provenance.cuts:
         fields["cut"] = ([(Token(cut.what), {"n": cut.count}) for cut in provenance.cuts], {})
+    if provenance.loosened:
+        fields["loosened"] = len(provenance.loosened)
     fields["receipt"] = provenance.receipt
     return str(http_sf.ser(fields))
 

@@ -24,6 +24,7 @@ class Resume:
         self._request = request
         self._text: list[str] = []
         self._input_tokens: int | None = None
+        self._cached_tokens = 0
         self._spent_tokens = 0
         self._worker_tokens = 0
         self._losses = 0
@@ -63,6 +64,7 @@ class Resume:
             reason=reply.reason,
             input_tokens=reply.input_tokens if self._input_tokens is None else self._input_tokens,
             output_tokens=self._output_tokens,
+            cached_tokens=self._cached_tokens,
             stop_sequence=reply.stop_sequence,
             prefill_s=reply.prefill_s,
             decode_s=reply.decode_s,
@@ -86,13 +88,20 @@ class Resume:
             reason="max_tokens",
             input_tokens=self._input_tokens or 0,
             output_tokens=self._spent_tokens,
+            cached_tokens=self._cached_tokens,
         )
 
     def _start(self, reply: wire.Started) -> GenerationStarted | None:
         if self._input_tokens is not None:
             return None
         self._input_tokens = reply.input_tokens
-        return GenerationStarted(input_tokens=reply.input_tokens, cuts=reply.cuts)
+        self._cached_tokens = reply.cached_tokens
+        return GenerationStarted(
+            input_tokens=reply.input_tokens,
+            cuts=reply.cuts,
+            loosened=reply.loosened,
+            cached_tokens=reply.cached_tokens,
+        )
 
     def _limit(self) -> int:
         client = self._request.conversation.sampling.max_tokens

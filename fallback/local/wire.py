@@ -109,6 +109,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
     id: int
     input_tokens: int
     cuts: tuple[Cut, ...] = ()
+    loosened: tuple[str, ...] = ()
     cached_tokens: int = 0
 
 

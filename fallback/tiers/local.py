@@ -197,6 +197,7 @@ class LocalTier:
             requested_model=conversation.model,
             model=model,
             cuts=started.cuts,
+            loosened=started.loosened,
             tier="spliced",
             segments=_segments(seam, provenance, model),
         )
@@ -236,7 +237,11 @@ class LocalTier:
         )
         started = await _first(events)
         provenance = msgspec.structs.replace(
-            provenance, requested_model=conversation.model, model=model, cuts=started.cuts
+            provenance,
+            requested_model=conversation.model,
+            model=model,
+            cuts=started.cuts,
+            loosened=started.loosened,
         )
         context = self._context(provenance, model, request)
         if conversation.stream:
@@ -310,7 +315,11 @@ class LocalTier:
                     for parsed in reader.feed(leading.feed(event.text)):
                         yield parsed
                 elif isinstance(event, GenerationStarted):
-                    yield Started(input_tokens=event.input_tokens, cuts=event.cuts)
+                    yield Started(
+                        input_tokens=event.input_tokens,
+                        cuts=event.cuts,
+                        loosened=event.loosened,
+                    )
                 elif not isinstance(event, GenerationFinished):
                     yield event
                 else:

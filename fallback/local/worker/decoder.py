@@ -184,6 +184,7 @@ class Decoder:
                 id=prepared.id,
                 input_tokens=prepared.input_tokens,
                 cuts=prepared.cuts,
+                loosened=prepared.loosened,
                 cached_tokens=answer.cached_tokens,
             )
         )

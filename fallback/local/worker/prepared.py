@@ -43,6 +43,11 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Literal["end", "max_tokens"] | None = None
 
     @property
+    def loosened(self) -> tuple[str, ...]:
+        """What the client asked for in schemas and the output is not held to."""
+        return () if self.constraint is None else self.constraint.loosened
+
+    @property
     def job(self) -> Job:
         """What the scheduler needs to know."""
         return Job(

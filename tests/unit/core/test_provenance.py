@@ -104,3 +104,21 @@ def test_the_body_tells_who_spoke_from_where_on() -> None:
         {"from_char": 12, "tier": "local", "model": "smollm2", "reason": "stream-reset"},
     ]
     assert "segments" not in body(LOCAL)
+
+
+def test_what_was_not_held_to_is_told() -> None:
+    """Loosened schemas are counted in the header and told in the body."""
+    told = ("/properties/a: uniqueItems is not held to",)
+    loosened = msgspec.structs.replace(LOCAL, loosened=told)
+    assert body(loosened)["loosened"] == list(told)
+    assert b"loosened=1" in dict(headers(loosened, proxy="fallback"))[b"llm-provenance"]
+    assert "loosened" not in body(LOCAL)
+
+
+def test_a_requantized_model_says_what_it_was_made_of() -> None:
+    """In header and body; of any other model there is nothing to say."""
+    made = msgspec.structs.replace(MODEL, quantization="Q4_0", requantized_from="Q4_1")
+    local = msgspec.structs.replace(LOCAL, model=made)
+    assert body(local)["model"]["requantized_from"] == "Q4_1"
+    assert b'requantized-from="Q4_1"' in dict(headers(local, proxy="f"))[b"llm-provenance"]
+    assert "requantized_from" not in body(LOCAL)["model"]
