@@ -91,12 +91,16 @@ def test_a_branch_displaces_the_oldest() -> None:
     assert (lease.slot, lease.source) == (0, Copy(1))
 
 
-def test_ram_is_preferred_to_the_disk() -> None:
+@pytest.mark.parametrize("disk_first", [True, False])
+def test_ram_is_preferred_to_the_disk(disk_first: bool) -> None:
     """Of two states that serve alike the one in RAM is restored."""
     cache = Cache()
-    cache.adopt([spill("hello you")])
+    if disk_first:
+        cache.adopt([spill("hello you")])
     cache.serve(1, "hello me")
     cache.serve(2, "other")
+    if not disk_first:
+        cache.adopt([spill("hello you")])
     assert cache.start(3, "hello!").source == Restore(key("hello me"), 8)
 
 
