@@ -68,9 +68,14 @@ class Keeper:
             return
         while self._clock() < until and (save := self._cache.backup()) is not None:
             self._residence.save(save)
-        while self._writer.has_room and (found := self._next()) is not None:
+        while self._writer.wait_for_room(self._until(until)):
+            if (found := self._next()) is None:
+                break
             self._writer.write(*found)
-        self._writer.close(max(0.0, until - self._clock()))
+        self._writer.close(self._until(until))
+
+    def _until(self, then: float) -> float:
+        return max(0.0, then - self._clock())
 
     def _next(self) -> tuple[Spill, memoryview] | None:
         while (spill := self._cache.spillable()) is not None:

@@ -30,7 +30,7 @@ class SpillWriter:
     def __init__(self, store: SpillStore, *, backlog: int = 4) -> None:
         self._store = store
         self._backlog = backlog
-        self._lock = threading.Lock()
+        self._room = threading.Condition()
         self._waiting = 0
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._written: queue.SimpleQueue[Written] = queue.SimpleQueue()
@@ -45,6 +45,11 @@ class SpillWriter:
         """Whether another state may be written."""
         return self._waiting < self._backlog
 
+    def wait_for_room(self, timeout_s: float) -> bool:
+        """Whether another state may be written, now or after so long at most."""
+        with self._room:
+            return self._room.wait_for(lambda: self.has_room, timeout_s)
+
     @property
     def busy(self) -> bool:
         """Whether a state waits to be written, or its word to be taken."""
@@ -52,7 +57,7 @@ class SpillWriter:
 
     def write(self, spill: Spill, state: Blob) -> None:
         """Write this soon; it must not change any more. Raises `ValueError` when too many wait."""
-        with self._lock:
+        with self._room:
             if not self.has_room:
                 raise ValueError(f"too many states wait: {self!r}")
             self._waiting += 1
@@ -81,5 +86,6 @@ class SpillWriter:
                 continue
             spill, state = order
             self._written.put((spill, self._store.write(spill, state)))
-            with self._lock:
+            with self._room:
                 self._waiting -= 1
+                self._room.notify()

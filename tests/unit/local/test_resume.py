@@ -47,6 +47,18 @@ def test_unbroken() -> None:
     ]
 
 
+def test_cached() -> None:
+    """What need not be computed is told at the start and at the end, as the first worker had it."""
+    resume = Resume(request())
+    first = wire.Started(id=1, input_tokens=10, cached_tokens=8)
+    assert resume.take(first) == GenerationStarted(input_tokens=10, cached_tokens=8)
+    resume.lose("killed")
+    resume.take(started())
+    end = resume.take(finished(1))
+    assert isinstance(end, GenerationFinished)
+    assert end.cached_tokens == 8
+
+
 def test_resumed() -> None:
     """The next worker goes on after prefix and text, for the tokens left, under one start."""
     resume = Resume(request(client_max=50, prefix="A"))
