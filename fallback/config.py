@@ -57,19 +57,20 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class Local(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The model on this machine, or on a server of yours (`mode = "remote"`, which heeds
-    `remote`, `reasoning` and the two times alone). `model` is an id of the catalog or the path of a GGUF
-    file; `sha256` pins a file of your own. Without `max_prompt_tokens` the context and
+    `remote`, `reasoning` and the two times alone). `model` is an id of the catalog or the path of a
+    GGUF file; `sha256` pins a file of your own. Without `max_prompt_tokens` the context and
     `deadlines.local_first_content_s` bound a prompt.
 
-    All `slots` share `context_tokens` (0: what the model was trained for, at most 32768, if the
-    memory suffices), of which a request may have `request_tokens` or more (0: all). `threads = 0`
-    takes the physical cores, `memory_mb = 0` four fifths of what is free, `gpu_layers = -1` as
-    many as the GPUs hold. `calibrate` measures, when nobody needs the model, how it runs best
-    here; `requantize` lets a faster quantization of it be made. After `idle_unload_s` without
-    work (0: never) the model is unloaded until someone asks.
+    The requests that run, up to `slots` of them, share `context_tokens` (0: what the model was
+    trained for, at most 32768, if the memory suffices), of which one may have `request_tokens` (0:
+    half, so that at least two can always run side by side). `threads = 0` takes the physical
+    cores, `memory_mb = 0` four fifths of what is free, `gpu_layers = -1` as many as the GPUs hold.
+    `calibrate` measures, when nobody needs the model, how it runs best here; `requantize` lets a
+    faster quantization of it be made. After `idle_unload_s` without work (0: never) the model is
+    unloaded until someone asks.
 
-    `reasoning = "show"` lets clients see what a reasoning model thinks: some clouds refuse a history
-    with reasoning in it that is not their own.
+    `reasoning = "show"` lets clients see what a reasoning model thinks: some clouds refuse a
+    history with reasoning in it that is not their own.
 
     `standby`: what is done for the moment the cloud fails. `off` loads the model when it is needed,
     `loaded` at the start, `warm` also keeps the beginnings of live conversations computed, with

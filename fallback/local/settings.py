@@ -15,9 +15,10 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     measured, so that a warm start need not do it again.
 
     How the machine is used, where 0, None, -1 and "auto" leave the choice to what was measured
-    here, or else to `tuning.py`: `context_tokens` is shared by all `slots`; a single request may
-    have at least `request_tokens` of it (0: all). `threads` 0 is one for each physical core.
-    `ubatch_tokens` is what llama.cpp computes at once. `gpu_layers` are put on a GPU, -1: as many
+    here, or else to `tuning.py`: `context_tokens` is split between the requests that run, up to
+    `slots` of them; a single one may have `request_tokens` of it (0: half, so that at least two
+    can always run side by side). `threads` 0 is one for each physical core. `ubatch_tokens` is
+    what llama.cpp computes at once. `gpu_layers` are put on a GPU, -1: as many
     as it holds. Model, context and buffers together may take `memory_mb` (0: four fifths of what
     is free). `calibrate` lets the machine be measured when nobody needs it, and what was found be
     used; `requantize` a faster quantization of the model be made for that.
@@ -48,7 +49,6 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     mixed_batch_tokens: int = 128
     ubatch_tokens: int = 0
     flash_attention: bool | None = None
-    kv_unified: bool | None = None
     kv_type: Literal["auto", "f16", "q8_0"] = "auto"
     gpu_layers: int = -1
     memory_mb: int = 0

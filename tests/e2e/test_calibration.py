@@ -97,7 +97,7 @@ async def test_measured_once(model_path: Path, tmp_path: Path) -> None:
         await engine.stop()
     report = await measure(told)
     assert report.end == "done"
-    assert report.detail.count("flash_attention=on ubatch=256 shared threads=2/2") == 2
+    assert report.detail.count("flash_attention=on ubatch=256 threads=2/2") == 2
     assert "given" in report.detail
     assert "requantized" in report.detail
 

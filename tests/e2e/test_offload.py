@@ -15,9 +15,7 @@ from fallback.local.worker.memory import Need
 from fallback.local.worker.tuning import Choice, KvType, tuned
 
 MB = 1024 * 1024
-CHOICE = Choice(
-    flash_attention=True, ubatch_tokens=256, kv_unified=True, threads=2, threads_batch=2
-)
+CHOICE = Choice(flash_attention=True, ubatch_tokens=256, threads=2, threads_batch=2)
 
 
 def settings(model: Path, **changes: object) -> WorkerSettings:

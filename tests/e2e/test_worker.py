@@ -113,7 +113,7 @@ async def test_answer(engine: LocalEngine, model_path: Path) -> None:
     assert started.input_tokens == end.input_tokens == 37
     assert len(events) > 4
     assert 0 < end.output_tokens <= 64
-    assert (model.quantization, model.context_tokens) == ("Q4_1", 8192)
+    assert (model.quantization, model.context_tokens) == ("Q4_1", 4096)
     assert model.sha256 == sha256_of(model_path)
 
 

@@ -32,9 +32,10 @@ from fallback.local.worker.calibration_plan import (
 )
 from fallback.local.worker.calibration_store import Record, Requantized
 from fallback.local.worker.llama.estimate import model_shape, upper_need
-from fallback.local.worker.llama.measure import Disturbed, Probe
+from fallback.local.worker.llama.measure import measure
 from fallback.local.worker.llama.model import Model
 from fallback.local.worker.llama.quantize import has_repacked_kernels, quantize
+from fallback.local.worker.llama.timed import Disturbed
 from fallback.local.worker.looking import look
 from fallback.local.worker.modelfile import ModelFileError, verify
 from fallback.local.worker.tuning import Choice, Tuning, Variant, first_choice, tuned
@@ -87,17 +88,10 @@ class Calibration:
             if flash is not None or settings.kv_type == "q8_0"
             else (False, True),
             ubatch_tokens=() if ubatch else (128, 256, 512),
-            may_split=settings.kv_unified is None and self._may_split(),
             threads=()
             if settings.threads or offloaded
             else thread_options(hardware.cores, hardware.logical_cores),
         )
-
-    def _may_split(self) -> bool:
-        """Only where a part for each slot takes no more than what they would share."""
-        settings = self._settings
-        shared = settings.context_tokens or _CONTEXT_TOKENS
-        return 1 < settings.slots <= shared // max(1, settings.request_tokens or shared)
 
     def _may_requantize(self) -> bool:
         return (
@@ -150,15 +144,10 @@ class Calibration:
             )
             self._check_memory(model, tuning)
             quiet_share = self._order.quiet_share if self._layers == 0 else 0.0
-            probe = Probe(model.pointer, tuning, quiet_share=quiet_share)
+            samples = measure(model.pointer, tuning, quiet_share=quiet_share)
         except (EngineError, ModelFileError) as error:
             return Trial(choice=choice, failure=str(error))
-        try:
-            return Trial(choice=choice, samples=probe.measure())
-        except EngineError as error:
-            return Trial(choice=choice, failure=str(error))
-        finally:
-            probe.close()
+        return Trial(choice=choice, samples=samples)
 
     def _check_memory(self, model: Model, tuning: Tuning) -> None:
         """The worker is in memory as well. Raises `EngineError` where both do not fit."""

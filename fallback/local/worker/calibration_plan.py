@@ -2,8 +2,8 @@
 
 One thing is changed at a time, from the best so far: a grid of all would take many minutes. What
 matters most comes first: the file's quantization, then flash attention, then how much is computed
-at once, whether sequences share the memory, and the threads. Another way is taken only where it
-saves `_MARGIN`, so that noise does not choose.
+at once, and the threads. Another way is taken only where it saves `_MARGIN`, so that noise does not
+choose.
 
 As the search depends on nothing but what is measured, one that was interrupted goes on where it
 was: give it what it had.
@@ -53,13 +53,11 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be chosen here; an empty or single option is not tried. `may_split`: the memory
-    suffices for a context of its own for each slot."""
+    """What may be chosen here; an empty or single option is not tried."""
 
     requantized: bool = False
     flash_attention: tuple[bool, ...] = (False, True)
     ubatch_tokens: tuple[int, ...] = (128, 256, 512)
-    may_split: bool = False
     threads: tuple[int, ...] = ()
 
 
@@ -152,10 +150,6 @@ def _ubatch(choice: Choice, options: Options) -> list[Choice]:
     return _with(choice, "ubatch_tokens", options.ubatch_tokens)
 
 
-def _layout(choice: Choice, options: Options) -> list[Choice]:
-    return _with(choice, "kv_unified", (False,) if options.may_split else ())
-
-
 def _threads(choice: Choice, options: Options) -> list[Choice]:
     return _with(choice, "threads", options.threads)
 
@@ -173,7 +167,6 @@ _AXES: tuple[Callable[[Choice, Options], list[Choice]], ...] = (
     _variants,
     _flash,
     _ubatch,
-    _layout,
     _threads,
     _batch_threads,
 )
@@ -183,7 +176,7 @@ def explain(trials: Iterable[Trial]) -> str:
     """The trials in words, the best first."""
     return "; ".join(
         f"{trial.choice.variant} flash_attention={'on' if trial.choice.flash_attention else 'off'}"
-        f" ubatch={trial.choice.ubatch_tokens} {'shared' if trial.choice.kv_unified else 'split'}"
+        f" ubatch={trial.choice.ubatch_tokens}"
         f" threads={trial.choice.threads}/{trial.choice.threads_batch}:"
         f" {trial.failure or f'{cost_s(trial):.2f} s'}"
         for trial in sorted(trials, key=cost_s)

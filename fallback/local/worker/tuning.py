@@ -2,10 +2,8 @@
 
 Rules of this file:
 - What the operator set stands; then what was measured here; then the guess.
-- A request may have `request_tokens` of context, whatever the layout. With a split memory each
-  slot has a part of its own, which makes attention look at that part alone (1.6 x the decoding of
-  four streams at a depth of 1000; llama.cpp pull request 14363), but all slots must be that
-  large: it is taken only where it was measured to be faster and the memory suffices.
+- The context is split between those that run (`layout.py`). A request may have `request_tokens`
+  of it, or else half, so that a long one never has to wait until nobody else is there.
 - Flash attention, where nothing was measured: on with a GPU, off without (shared facts, 7: on a
   CPU it can halve the speed at depth, and differs from one kind to the next).
 """
@@ -18,6 +16,7 @@ import msgspec
 
 from fallback.local.settings import WorkerSettings
 from fallback.local.worker.hardware import Hardware
+from fallback.local.worker.layout import Layout
 
 KvType: TypeAlias = Literal["f16", "q8_0"]
 Variant: TypeAlias = Literal["given", "requantized"]
@@ -26,8 +25,6 @@ Line: TypeAlias = tuple[float, float]
 # Half the attention scores of a larger one to keep in memory, and 5 % faster here.
 _UBATCH_TOKENS = 256
 _GPU_UBATCH_TOKENS = 512
-# llama.cpp gives each sequence a multiple of this.
-_CELL_STEP = 256
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +33,6 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     variant: Variant = "given"
     flash_attention: bool
     ubatch_tokens: int
-    kv_unified: bool
     threads: int
     threads_batch: int
 
@@ -66,6 +62,12 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     speeds: Speeds | None = None
 
     @property
+    def fewest_slots(self) -> int:
+        """Into how many the context is split where one of them must hold the longest sequence."""
+        layout = Layout(slots=self.slots, context_tokens=self.context_tokens)
+        return layout.split([self.sequence_tokens], self.slots)
+
+    @property
     def measured(self) -> bool:
         """Whether this machine was measured for it."""
         return self.speeds is not None
@@ -80,7 +82,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
             threads,
             f"flash attention {'on' if choice.flash_attention else 'off'}",
             f"{choice.ubatch_tokens} tokens at once",
-            f"{'shared' if choice.kv_unified else 'split'} context in {self.kv_type}",
+            f"context in {self.kv_type}",
         ]
         if self.gpu_layers:
             parts.append(f"{self.gpu_layers} layers on the GPU")
@@ -94,7 +96,6 @@ def first_choice(settings: WorkerSettings, hardware: Hardware, gpu_layers: int) 
     return Choice(
         flash_attention=gpu_layers > 0 if flash is None else flash,
         ubatch_tokens=settings.ubatch_tokens or _guessed_ubatch(settings, gpu_layers),
-        kv_unified=True if settings.kv_unified is None else settings.kv_unified,
         threads=threads,
         threads_batch=threads,
     )
@@ -104,7 +105,6 @@ def obeying(choice: Choice, settings: WorkerSettings) -> Choice:
     """What was measured, with what the operator set since."""
     told: dict[str, object] = {
         "flash_attention": settings.flash_attention,
-        "kv_unified": settings.kv_unified,
         "ubatch_tokens": settings.ubatch_tokens or None,
         "threads": settings.threads or None,
         "threads_batch": settings.threads or None,
@@ -124,21 +124,15 @@ def tuned(
     gpu_layers: int = 0,
     speeds: Speeds | None = None,
 ) -> Tuning:
-    """The whole of it, for a memory that all sequences share `context_tokens` of. A split one
-    has so much for each slot that a request has what the settings promise."""
-    wanted = min(settings.request_tokens or context_tokens, context_tokens)
-    if choice.kv_unified or settings.slots == 1:
-        cells = sequence = context_tokens
-    else:
-        sequence = -(-wanted // _CELL_STEP) * _CELL_STEP
-        cells = sequence * settings.slots
+    """The whole of it, for a memory that all sequences share `context_tokens` of."""
+    most = context_tokens // 2 if settings.slots > 1 else context_tokens
     if kv_type == "q8_0":
         # llama.cpp quantizes the values only where flash attention reads them.
         choice = msgspec.structs.replace(choice, flash_attention=True)
     return Tuning(
         choice=choice,
-        context_tokens=cells,
-        sequence_tokens=sequence,
+        context_tokens=context_tokens,
+        sequence_tokens=min(settings.request_tokens or most, context_tokens),
         slots=settings.slots,
         batch_tokens=settings.batch_tokens,
         kv_type=kv_type,

@@ -23,11 +23,9 @@ from fallback.local.worker.calibration_plan import (
 )
 from fallback.local.worker.tuning import Choice
 
-FIRST = Choice(
-    flash_attention=False, ubatch_tokens=256, kv_unified=True, threads=8, threads_batch=8
-)
-OPTIONS = Options(requantized=True, may_split=True, threads=(4, 7, 8, 16))
-MOST_TRIALS = 1 + 1 + 1 + 2 + 1 + 3 + 3
+FIRST = Choice(flash_attention=False, ubatch_tokens=256, threads=8, threads_batch=8)
+OPTIONS = Options(requantized=True, threads=(4, 7, 8, 16))
+MOST_TRIALS = 1 + 1 + 1 + 2 + 3 + 3
 
 
 def samples(scale: float) -> Samples:
@@ -72,7 +70,6 @@ def test_each_for_itself() -> None:
         variant="requantized",
         flash_attention=True,
         ubatch_tokens=128,
-        kv_unified=False,
         threads=4,
         threads_batch=16,
     )
@@ -177,6 +174,4 @@ def test_speeds_and_words() -> None:
         Trial(choice=FIRST, samples=samples(2.0)),
         Trial(choice=msgspec.structs.replace(FIRST, flash_attention=True), samples=samples(1.0)),
     )
-    assert explain([slow, fast]).startswith(
-        "given flash_attention=on ubatch=256 shared threads=8/8: "
-    )
+    assert explain([slow, fast]).startswith("given flash_attention=on ubatch=256 threads=8/8: ")

@@ -18,9 +18,7 @@ from fallback.local.worker.tuning import Choice, Speeds
 
 SETTINGS = WorkerSettings(model_path="m", model_name="m")
 HARDWARE = Hardware(cpu="c", features="f", cores=2, logical_cores=2, memory_bytes=8, free_bytes=4)
-CHOICE = Choice(
-    flash_attention=True, ubatch_tokens=256, kv_unified=True, threads=2, threads_batch=2
-)
+CHOICE = Choice(flash_attention=True, ubatch_tokens=256, threads=2, threads_batch=2)
 RECORD = Record(
     trials=(Trial(choice=CHOICE, failure="why"),),
     requantized=Requantized(quantization="Q4_0", made_of="Q4_1", sha256="00"),

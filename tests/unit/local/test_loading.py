@@ -15,12 +15,11 @@ from fallback.local.worker.tuning import Choice
 
 SETTINGS = WorkerSettings(model_path="m", model_name="m", context_tokens=2048)
 HARDWARE = Hardware(cpu="c", features="f", cores=2, logical_cores=2, memory_bytes=8, free_bytes=4)
-GIVEN = Choice(flash_attention=True, ubatch_tokens=256, kv_unified=True, threads=2, threads_batch=2)
+GIVEN = Choice(flash_attention=True, ubatch_tokens=256, threads=2, threads_batch=2)
 MADE = Choice(
     variant="requantized",
     flash_attention=True,
     ubatch_tokens=256,
-    kv_unified=True,
     threads=2,
     threads_batch=2,
 )

@@ -22,9 +22,7 @@ from fallback.local.worker.tuning import Choice, KvType, Tuning, tuned
 
 MB = 1024 * 1024
 GB = 1024 * MB
-CHOICE = Choice(
-    flash_attention=False, ubatch_tokens=256, kv_unified=True, threads=2, threads_batch=2
-)
+CHOICE = Choice(flash_attention=False, ubatch_tokens=256, threads=2, threads_batch=2)
 SHAPE = Shape(layers=32, weights_bytes=4 * GB, train_context_tokens=131_072)
 NEED = Need(weights_bytes=4 * GB, context_bytes=GB, compute_bytes=256 * MB)
 

@@ -18,7 +18,6 @@ CHOICE = Choice(
     variant="requantized",
     flash_attention=True,
     ubatch_tokens=128,
-    kv_unified=False,
     threads=5,
     threads_batch=6,
 )
@@ -30,10 +29,10 @@ def settings(**changes: object) -> WorkerSettings:
 
 
 def test_the_guess() -> None:
-    """Unmeasured: a thread a core, memory shared, flash attention where a GPU computes."""
+    """Unmeasured: a thread a core, flash attention where a GPU computes."""
     on_cpu = first_choice(settings(), HARDWARE, gpu_layers=0)
     assert (on_cpu.threads, on_cpu.threads_batch, on_cpu.flash_attention) == (6, 6, False)
-    assert (on_cpu.kv_unified, on_cpu.ubatch_tokens, on_cpu.variant) == (True, 256, "given")
+    assert (on_cpu.ubatch_tokens, on_cpu.variant) == (256, "given")
     on_gpu = first_choice(settings(), HARDWARE, gpu_layers=31)
     assert (on_gpu.flash_attention, on_gpu.ubatch_tokens) == (True, 512)
 
@@ -47,7 +46,6 @@ def test_measured_stands() -> None:
     ("told", "found"),
     [
         ({"flash_attention": False}, {"flash_attention": False}),
-        ({"kv_unified": True}, {"kv_unified": True}),
         ({"ubatch_tokens": 64}, {"ubatch_tokens": 64}),
         ({"threads": 3}, {"threads": 3, "threads_batch": 3}),
         ({"requantize": "off"}, {"variant": "given"}),
@@ -61,30 +59,38 @@ def test_the_operator_stands(told: dict[str, object], found: dict[str, object]) 
     assert msgspec.structs.replace(guess, **found) == guess
 
 
-def test_shared() -> None:
-    """A shared context is one for all: a request may have the whole of it."""
-    choice = msgspec.structs.replace(CHOICE, kv_unified=True)
-    tuning = tuned(choice, settings(request_tokens=100), context_tokens=8192)
-    assert (tuning.context_tokens, tuning.sequence_tokens) == (8192, 8192)
+@pytest.mark.parametrize(
+    ("told", "sequence", "fewest"),
+    [
+        ({}, 4096, 2),
+        ({"slots": 1}, 8192, 1),
+        ({"request_tokens": 100}, 100, 4),
+        ({"request_tokens": 8000}, 8000, 1),
+        ({"request_tokens": 9000}, 8192, 1),
+    ],
+)
+def test_one_request(told: dict[str, object], sequence: int, fewest: int) -> None:
+    """A request may have what the operator says, or half, or what one slot alone has; the
+    context is split no wider than that takes."""
+    tuning = tuned(CHOICE, settings(**told), context_tokens=8192)
+    assert (tuning.sequence_tokens, tuning.fewest_slots) == (sequence, fewest)
 
 
 @given(
     slots=st.integers(1, 64),
-    context=st.integers(1, 200_000),
+    context=st.integers(2, 200_000),
     request=st.integers(0, 200_000),
-    unified=st.booleans(),
 )
-def test_the_promise(slots: int, context: int, request: int, unified: bool) -> None:
-    """Whatever the layout, a request has the context that the settings promise, and all slots
-    together no more than there is."""
-    choice = msgspec.structs.replace(CHOICE, kv_unified=unified)
-    told = settings(slots=slots, request_tokens=request)
-    tuning = tuned(choice, told, context_tokens=context)
-    assert tuning.sequence_tokens >= min(request or context, context)
-    if unified:
-        assert tuning.context_tokens == context
+def test_the_promise(slots: int, context: int, request: int) -> None:
+    """All slots have the context that there is, and a request what the settings promise of it;
+    without a word of theirs, two of the longest run side by side."""
+    tuning = tuned(CHOICE, settings(slots=slots, request_tokens=request), context_tokens=context)
+    assert tuning.context_tokens == context
+    assert tuning.fewest_slots * tuning.sequence_tokens <= context
+    if request:
+        assert tuning.sequence_tokens == min(request, context)
     else:
-        assert tuning.sequence_tokens * slots == tuning.context_tokens or slots == 1
+        assert tuning.fewest_slots >= min(slots, 2)
 
 
 def test_quantized_context() -> None:
@@ -98,11 +104,11 @@ def test_described() -> None:
     """The status says in words how the model is run, and whether that was measured."""
     guess = tuned(first_choice(settings(), HARDWARE, 0), settings(), context_tokens=8192)
     assert guess.describe() == (
-        "not measured: 6 threads, flash attention off, 256 tokens at once, shared context in f16"
+        "not measured: 6 threads, flash attention off, 256 tokens at once, context in f16"
     )
     speeds = Speeds(prefill=(1.0, 0.0), decode=(1.0, 0.0))
     found = tuned(CHOICE, settings(), context_tokens=8192, gpu_layers=4, speeds=speeds)
     assert found.describe() == (
         "measured here: 5 threads (6 for prompts), flash attention on, 128 tokens at once,"
-        " split context in f16, 4 layers on the GPU"
+        " context in f16, 4 layers on the GPU"
     )

@@ -135,8 +135,7 @@ class Llama:
         return sampled
 
     def _make(self) -> Any:
-        choice = msgspec.structs.replace(self._tuning.choice, kv_unified=False)
-        shape = msgspec.structs.replace(self._tuning, slots=self.slots, choice=choice)
+        shape = msgspec.structs.replace(self._tuning, slots=self.slots)
         # A row of logits is as long as the vocabulary.
         outputs = self.slots + self._drafting.most_tokens
         context = llama_cpp.llama_init_from_model(

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 import llama_cpp
+import msgspec
 
 from fallback.core.errors import EngineError
 from fallback.local.worker.llama.log import log
@@ -22,6 +23,8 @@ _MB = 1024 * 1024
 _F16_BYTES = 2
 _F32_BYTES = 4
 _WIDEST_HEAD = 256
+# llama.cpp gives each slot a multiple of this.
+_CELL_STEP = 256
 # Activations of one token beside its attention scores: several rows of the widest layer.
 _WIDE_ROWS = 65_536
 # "llama_kv_cache: size =  180.00 MiB (  8192 cells,  30 layers, ...", also of recurrent states.
@@ -47,19 +50,25 @@ class DryRun:
         return model_shape(self._model)
 
     def need(self, tuning: Tuning) -> Need:
-        """What a context like this would take. Raises `EngineError` where there can be none."""
+        """What a context like this would take at most, however it is split. Raises `EngineError`
+        where there can be none."""
+        needs = [self._need(tuning, slots) for slots in {tuning.fewest_slots, tuning.slots}]
+        return Need(
+            weights_bytes=llama_cpp.llama_model_size(self._model),
+            context_bytes=max(context for context, _ in needs),
+            compute_bytes=max(compute for _, compute in needs),
+        )
+
+    def _need(self, tuning: Tuning, slots: int) -> tuple[int, int]:
+        shape = msgspec.structs.replace(tuning, slots=slots)
         with log.listening() as lines:
             context = llama_cpp.llama_init_from_model(
-                self._model, context_parameters(tuning, outputs=tuning.slots)
+                self._model, context_parameters(shape, outputs=tuning.slots)
             )
         if not context:
             raise EngineError(f"llama.cpp cannot make such a context: {log.last_error()}")
         llama_cpp.llama_free(context)
-        return Need(
-            weights_bytes=llama_cpp.llama_model_size(self._model),
-            context_bytes=_bytes(_CONTEXT, lines),
-            compute_bytes=_bytes(_COMPUTE, lines),
-        )
+        return _bytes(_CONTEXT, lines), _bytes(_COMPUTE, lines)
 
     def close(self) -> None:
         llama_cpp.llama_model_free(self._model)
@@ -87,10 +96,11 @@ def upper_need(model: object, tuning: Tuning) -> Need:
     width = max(_WIDEST_HEAD, llama_cpp.llama_model_n_embd(model) // max(1, heads))
     token_bytes = 2 * llama_cpp.llama_model_n_layer(model) * max(1, kv_heads) * width * _F16_BYTES
     vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
-    rows = tuning.choice.ubatch_tokens * (heads * tuning.sequence_tokens + _WIDE_ROWS)
+    widest = tuning.context_tokens // tuning.fewest_slots + _CELL_STEP
+    rows = tuning.choice.ubatch_tokens * (heads * widest + _WIDE_ROWS)
     return Need(
         weights_bytes=llama_cpp.llama_model_size(model),
-        context_bytes=token_bytes * tuning.context_tokens,
+        context_bytes=token_bytes * (tuning.context_tokens + tuning.slots * _CELL_STEP),
         compute_bytes=(rows + tuning.slots * vocabulary) * _F32_BYTES,
     )
 

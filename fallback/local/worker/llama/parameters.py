@@ -22,7 +22,8 @@ def model_parameters(gpu_layers: int, *, repacked: bool = False) -> Any:
 
 
 def context_parameters(tuning: Tuning, *, outputs: int) -> Any:
-    """For a context in which one step gives the logits of at most `outputs` tokens."""
+    """For a context split into slots, in which one step gives the logits of at most `outputs`
+    tokens."""
     choice = tuning.choice
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx = tuning.context_tokens
@@ -32,7 +33,7 @@ def context_parameters(tuning: Tuning, *, outputs: int) -> Any:
     parameters.n_outputs_max = outputs
     parameters.n_threads = choice.threads
     parameters.n_threads_batch = choice.threads_batch
-    parameters.kv_unified = choice.kv_unified
+    parameters.kv_unified = False
     parameters.type_k = parameters.type_v = _KV_TYPES[tuning.kv_type]
     parameters.no_perf = True
     parameters.flash_attn_type = (
