@@ -44,7 +44,7 @@ def assemble(settings: WorkerSettings, loaded: Loaded, desk: Desk, channel: Chan
     cache = PrefixCache(
         slots=tuning.slots,
         context_tokens=tuning.context_tokens,
-        budget_bytes=settings.prefix_cache_bytes,
+        budget_bytes=settings.prefix_cache_bytes if model.savable else 0,
         cuttable=model.cuttable,
     )
     if store is not None:

@@ -78,6 +78,12 @@ class Model:
         return not (recurrent or llama_cpp.llama_model_is_hybrid(self.pointer))
 
     @property
+    def savable(self) -> bool:
+        """Whether the state of a sequence has the one layout that `kv.py` knows: models with a
+        sliding window have two memories."""
+        return int(llama_cpp.llama_model_n_swa(self.pointer)) == 0
+
+    @property
     def chat_template(self) -> str:
         """The model's own template (Jinja). Raises `ModelFileError` if it brings none."""
         template = llama_cpp.llama_model_chat_template(self.pointer, None)
