@@ -21,14 +21,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import aiohttp
-from at_rest.starts import DidNotSay
 from engine_peer.build import home, llama_server
 from engine_peer.cases.base import Bench, Case
 from engine_peer.cases.registered import CASES
-from engine_peer.chat import Refused
 from engine_peer.race import Results
-from engine_peer.reading import BadStream
 from engine_peer.report import as_json, judge, render
 
 from fallback.modelstore.store import locate
@@ -100,20 +96,8 @@ def _bench(arguments: argparse.Namespace, model: Path, results: Results) -> Benc
 
 
 async def _run(case: Case, bench: Bench) -> None:
-    """A case whose failure is noted and leaves the others alone."""
-    try:
+    with bench.results.noting_failures(bench.say):
         await case.run(bench)
-    except (
-        BadStream,
-        DidNotSay,
-        Refused,
-        aiohttp.ClientError,
-        OSError,
-        TimeoutError,
-        ValueError,
-    ) as error:
-        bench.results.failures.append(f"{case.name}: {type(error).__name__}: {error}")
-        _say(f"  {bench.results.failures[-1]}")
 
 
 def _report(arguments: argparse.Namespace, chosen: Sequence[Case], results: Results) -> None:

@@ -68,6 +68,7 @@ class _Service:
     model: Path
     name: str = OURS
     ready: str = "local is ready"
+    calibrates: bool = False
 
     def launch(self, port: int, directory: Path) -> Launch:
         config = directory / "fallback.toml"
@@ -85,7 +86,7 @@ class _Service:
 
 
 async def _soak(arguments: argparse.Namespace, model: Path) -> Soak:
-    async with started((_Service(model),)) as (service,):
+    async with started((_Service(model),), []) as (service,):
         _say("alone ...")
         rest = await at_rest(service.chat, arguments.seed)
         before_mb = service.memory_mb()

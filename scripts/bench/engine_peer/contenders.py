@@ -51,6 +51,10 @@ class Contender(Protocol):
     def ready(self) -> str:
         """What it writes once it can answer."""
 
+    @property
+    def calibrates(self) -> bool:
+        """Whether it measures the machine when it is left alone, and remembers that."""
+
     def launch(self, port: int, directory: Path) -> Launch:
         """How to start it; writes the files it wants into the directory."""
 
@@ -63,13 +67,16 @@ class LlamaServer:
     same: bool = False
     options: tuple[str, ...] = ()
     name: str = PEER
-    ready: str = "server is listening"
+    ready: str = "llama_server: listening on"
+    calibrates: bool = False
 
     def launch(self, port: int, directory: Path) -> Launch:
         task = self.task
         command = [str(llama_server()), "--model", str(task.model), "--port", str(port)]
         command += ["--ctx-size", str(task.context_tokens), "--parallel", str(task.slots)]
-        command += ["--gpu-layers", str(task.gpu_layers), "--no-ui", "--offline"]
+        command += ["--no-ui", "--offline"]
+        if task.gpu_layers:
+            command += ["--gpu-layers", str(task.gpu_layers)]
         if self.same:
             command += ["--threads", str(task.threads), "--cache-ram", "0", "--no-kv-unified"]
             command += ["--flash-attn", "on", "--batch-size", str(_BATCH_TOKENS)]
@@ -79,30 +86,29 @@ class LlamaServer:
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """Our service, as `fallback serve` starts it, with an operator's settings besides the task's.
+    """Our service, as `fallback serve` starts it.
 
     All requests go to the local tier. The deadline does not make prompts smaller here: both sides
     are to read the same.
     """
 
     task: Task
-    settings: Mapping[str, str] | None = None
+    calibrates: bool
     name: str = OURS
     ready: str = "local is ready"
 
     def launch(self, port: int, directory: Path) -> Launch:
         task, program = self.task, ROOT / ".venv" / "bin" / "fallback"
-        config = directory / "fallback.toml"
-        config.write_text('[[rules]]\nmatch.path = "*"\ntiers = ["local"]\n')
         settings = {
             "MODEL": str(task.model),
             "CONTEXT_TOKENS": str(task.context_tokens),
+            "REQUEST_TOKENS": str(task.slot_tokens),
             "SLOTS": str(task.slots),
             "STANDBY": "loaded",
-            **(self.settings or {}),
+            "CALIBRATE": "auto" if self.calibrates else "off",
         }
         return Launch(
-            command=(str(program), "serve", "--port", str(port), "--config", str(config)),
+            command=(str(program), "serve", "--port", str(port)),
             environment={
                 **_patient_environment(directory),
                 **{f"FALLBACK_LOCAL__{key}": value for key, value in settings.items()},
@@ -115,19 +121,17 @@ class OursSame:
     """Our service with the peer's settings; `changes` are on top of them."""
 
     task: Task
-    changes: Mapping[str, Any] | None = None
+    changes: Mapping[str, Any]
     name: str = OURS
     ready: str = "local is ready"
+    calibrates: bool = False
 
     def launch(self, port: int, directory: Path) -> Launch:
-        config = directory / "fallback.toml"
-        config.write_text('[[rules]]\nmatch.path = "*"\ntiers = ["local"]\n')
         settings = msgspec.json.encode(self._worker()).decode()
         return Launch(
             command=(str(PYTHON), "-m", "engine_peer.service", str(port), settings),
             environment={
                 **_patient_environment(directory),
-                "FALLBACK_CONFIG": str(config),
                 "PYTHONPATH": str(Path(__file__).parents[1]),
             },
         )
@@ -138,18 +142,18 @@ class OursSame:
             "model_path": str(task.model),
             "model_name": task.model.stem,
             "context_tokens": task.context_tokens,
+            "request_tokens": task.slot_tokens,
             "slots": task.slots,
             "threads": task.threads,
             "batch_tokens": _BATCH_TOKENS,
             "ubatch_tokens": _BATCH_TOKENS,
             "flash_attention": True,
-            "kv_unified": False,
             "kv_type": "f16",
             "gpu_layers": task.gpu_layers,
+            "spill_bytes": 0,
             "ready_timeout_s": _PATIENCE_S,
-            **(self.changes or {}),
         }
-        return msgspec.convert(settings, WorkerSettings)
+        return WorkerSettings(**(settings | dict(self.changes)))
 
 
 def our_environment(directory: Path) -> dict[str, str]:
@@ -164,8 +168,11 @@ def our_environment(directory: Path) -> dict[str, str]:
 
 
 def _patient_environment(directory: Path) -> dict[str, str]:
-    """Both sides are to read and write the same: no deadline, no clamp."""
+    """Only the local tier, and no deadline or clamp: both sides are to read and write the same."""
+    config = directory / "fallback.toml"
+    config.write_text('[[rules]]\nmatch.path = "*"\ntiers = ["local"]\n')
     return our_environment(directory) | {
+        "FALLBACK_CONFIG": str(config),
         "FALLBACK_LOCAL__MAX_OUTPUT_TOKENS": "4096",
         "FALLBACK_LOCAL__READY_TIMEOUT_S": str(_PATIENCE_S),
         "FALLBACK_DEADLINES__LOCAL_FIRST_CONTENT_S": str(_PATIENCE_S),

@@ -1,7 +1,8 @@
 """From answers to figures. Pure. Rates in tokens a second, times in seconds."""
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
@@ -30,30 +31,43 @@ def median_wait_s(answers: Sequence[Answer]) -> float:
     return median(answer.first_token_s for answer in answers)
 
 
-def slowdown(streams: Sequence[Sequence[float]], began: float, ended: float) -> float:
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """When each part of an answer came, and whether that was all of it or it still ran."""
+
+    times: Sequence[float]
+    is_whole: bool = False
+
+    def until(self, moment: float) -> float:
+        """Up to when it is known to have run, at most to that moment."""
+        return min(moment, self.times[-1]) if self.is_whole else moment
+
+
+def slowdown(streams: Sequence[Stream], began: float, ended: float) -> float:
     """How many times longer the parts of running streams took from `began` to `ended` than before.
 
-    `streams` are the times of each one's parts. A stream that stood still all the while counts
-    with one part, so that no division is by zero; one that had ended before `ended` with what it
-    had until then. Raises `ValueError` where a stream had not begun.
+    A stream that stood still all the while counts with one part, so that no division is by zero;
+    one that came to its end meanwhile counts until then. Raises `ValueError` for one that did not
+    run before `began`, or not after it.
     """
-    return median(_slowdown(times, began, ended) for times in streams)
+    return median(_slowdown(stream, began, ended) for stream in streams)
 
 
-def _slowdown(times: Sequence[float], began: float, ended: float) -> float:
-    first, last = bisect_left(times, began), bisect_left(times, ended)
-    if first < 2:
-        raise ValueError("a stream has to run before it can be slowed down")
+def _slowdown(stream: Stream, began: float, ended: float) -> float:
+    times, until = stream.times, stream.until(ended)
+    first, last = bisect_right(times, began), bisect_right(times, ended)
+    if first < 2 or until <= began:
+        raise ValueError("a stream has to run before and after it is slowed down")
     before_s = (times[first - 1] - times[0]) / (first - 1)
-    until = ended if last < len(times) else times[-1]
     return (until - began) / max(1, last - first) / before_s
 
 
-def longest_pause_s(streams: Sequence[Sequence[float]], began: float, ended: float) -> float:
-    """The longest time within `began` and `ended` in which a stream said nothing."""
-    return max(_longest(times, began, ended) for times in streams)
+def longest_pause_s(streams: Sequence[Stream], began: float, ended: float) -> float:
+    """The longest time within `began` and `ended` in which a running stream said nothing."""
+    return max(_longest(stream, began, ended) for stream in streams)
 
 
-def _longest(times: Sequence[float], began: float, ended: float) -> float:
-    within = [began, *(each for each in times if began < each < ended), min(ended, times[-1])]
-    return max(later - earlier for earlier, later in pairwise(within))
+def _longest(stream: Stream, began: float, ended: float) -> float:
+    said = (each for each in stream.times if began < each < ended)
+    moments = [began, *said, stream.until(ended)]
+    return max(later - earlier for earlier, later in pairwise(moments))

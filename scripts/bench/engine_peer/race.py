@@ -6,19 +6,28 @@ slower meets both. Whoever is not asked does nothing meanwhile.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 
+import aiohttp
 from at_rest.proc import memory
-from at_rest.starts import Started
+from at_rest.starts import DidNotSay, Started
 from healthy_path.processes import free_port, running, scratch_directory
 
-from engine_peer.chat import Chat, chatting
+from engine_peer.chat import Chat, Refused, chatting
 from engine_peer.contenders import Contender
+from engine_peer.reading import BadStream
 
 Values = dict[str, float]
+
+_SETTLES_S = 0.2  # llama.cpp's threads spin on for a moment after their last work
+_NOT_MEASURED = "not measured"
+_CALIBRATES_WITHIN_S, _LOOKS_EVERY_S = 1200.0, 2.0
+
+FAILURES = (BadStream, DidNotSay, Refused, aiohttp.ClientError, OSError, TimeoutError, ValueError)
+"""What a contender may answer with, or not answer with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +57,23 @@ class Results:
         for key, value in values.items():
             mine.setdefault(key, []).append(value)
 
+    @contextmanager
+    def noting_failures(self, say: Callable[[str], None]) -> Iterator[None]:
+        """A part whose failure is noted and leaves the other parts alone."""
+        try:
+            yield
+        except FAILURES as error:
+            self.failures.append(f"{type(error).__name__}: {error}")
+            say(f"  {self.failures[-1]}")
+
 
 @asynccontextmanager
-async def started(contenders: Sequence[Contender]) -> AsyncIterator[list[Racer]]:
-    """All of them, ready. Raises `DidNotSay`."""
+async def started(contenders: Sequence[Contender], notes: list[str]) -> AsyncIterator[list[Racer]]:
+    """All of them, ready; those that measure the machine have done so, each alone on it. Raises
+    `DidNotSay`."""
+    for contender in contenders:
+        if contender.calibrates:
+            _note(f"{contender.name}: {await _calibrated(contender)}", notes)
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(_racer(each)) for each in contenders]
 
@@ -68,6 +90,23 @@ async def _racer(contender: Contender) -> AsyncIterator[Racer]:
                 yield Racer(contender.name, chat, begun)
 
 
+async def _calibrated(contender: Contender) -> str:
+    """What a first life of the service chose, once it has measured; a later life finds it. The
+    status page is asked in that life alone: it costs memory."""
+    async with _racer(contender) as racer:
+        until = perf_counter() + _CALIBRATES_WITHIN_S
+        while True:
+            tuning: str = (await racer.chat.get("/fallback/status"))["local"]["tuning"]
+            if not tuning.startswith(_NOT_MEASURED) or perf_counter() > until:
+                return tuning
+            await asyncio.sleep(_LOOKS_EVERY_S)
+
+
+def _note(text: str, notes: list[str]) -> None:
+    if text not in notes:
+        notes.append(text)
+
+
 async def race(
     racers: Sequence[Racer],
     rounds: int,
@@ -80,6 +119,3 @@ async def race(
         for racer in (*racers[first:], *racers[:first]):
             results.add(racer.name, await measure(racer, number))
             await asyncio.sleep(_SETTLES_S)
-
-
-_SETTLES_S = 0.2  # llama.cpp's threads spin on for a moment after their last work

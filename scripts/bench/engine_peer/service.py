@@ -7,6 +7,7 @@ like with like they are needed. Everything else is as `fallback serve` has it, w
 import logging
 import os
 import sys
+from pathlib import Path
 
 import msgspec
 
@@ -23,7 +24,7 @@ def main() -> None:
     port = int(sys.argv[1])
     logging.basicConfig(format="%(name)s: %(message)s")
     logging.getLogger("fallback").setLevel(logging.INFO)
-    settings = load(None, os.environ)
+    settings = load(Path(os.environ["FALLBACK_CONFIG"]), os.environ)
     engine = LocalEngine(
         msgspec.json.decode(sys.argv[2], type=WorkerSettings),
         environment=os.environ,

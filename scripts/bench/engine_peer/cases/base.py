@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine_peer.contenders import Contender, LlamaServer, OursSame, Task
+from engine_peer.contenders import Contender, LlamaServer, Ours, OursSame, Task
 from engine_peer.race import Racer, Results, Values, race, started
 from engine_peer.report import Measure
 
-NO_DRAFTS = {"drafts": False, "prefix_cache_mb": 0}
-"""The same as the peer has."""
+PLAIN = {"drafts": False, "prefix_cache_bytes": 0}
+"""What the peer has with its defaults spelled out: no drafts, nothing kept beyond the slots."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,18 +38,25 @@ class Bench:
             gpu_layers=self.gpu_layers,
         )
 
+    def as_they_come(self, task: Task) -> tuple[Contender, Contender]:
+        """Both with what they choose themselves; ours has measured the machine before, unless
+        this is only a look."""
+        return Ours(task, calibrates=self.scale == 1), LlamaServer(task)
+
     async def race(
         self,
         contenders: Sequence[Contender],
         measure: Callable[[Racer, int], Awaitable[Values]],
         warm: Callable[[Racer], Awaitable[None]] | None = None,
     ) -> None:
-        """Start all, warm each, measure them in turn; what is found goes to the results."""
-        async with started(contenders) as racers:
-            for racer in racers:
-                if warm:
-                    await warm(racer)
-            await race(racers, self.rounds, measure, self.results)
+        """Start all, warm each, measure them in turn; what is found goes to the results, a
+        failure too: it leaves the other races alone."""
+        with self.results.noting_failures(self.say):
+            async with started(contenders, self.results.notes) as racers:
+                for racer in racers:
+                    if warm:
+                        await warm(racer)
+                await race(racers, self.rounds, measure, self.results)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,4 +71,4 @@ class Case:
 
 def alike(task: Task) -> tuple[Contender, Contender]:
     """Both with the same settings."""
-    return OursSame(task, NO_DRAFTS), LlamaServer(task, same=True)
+    return OursSame(task, PLAIN), LlamaServer(task, same=True)

@@ -5,8 +5,8 @@ from functools import partial
 
 from engine_peer.cases.base import Bench, Case, alike
 from engine_peer.chat import question
-from engine_peer.contenders import Contender, LlamaServer, Ours
-from engine_peer.figures import longest_pause_s, slowdown
+from engine_peer.contenders import Contender
+from engine_peer.figures import Stream, longest_pause_s, slowdown
 from engine_peer.prompts import story
 from engine_peer.race import Racer, Values
 from engine_peer.reading import Answer, Reading
@@ -21,7 +21,7 @@ async def _run(bench: Bench) -> None:
     task = bench.task(_STREAMS + 1, _SLOT_TOKENS)
     sides: dict[str, tuple[Contender, ...]] = {
         "same": alike(task),
-        "own": (Ours(task), LlamaServer(task)),
+        "own": bench.as_they_come(task),
     }
     for kind, contenders in sides.items():
         bench.say(f"  {_KINDS[kind]}")
@@ -31,7 +31,7 @@ async def _run(bench: Bench) -> None:
 async def _measure(bench: Bench, kind: str, racer: Racer, number: int) -> Values:
     seed = 10 * number + 5000
     streams = [
-        _Stream(racer, question(story(32, seed + each), max_tokens=_STREAM_TOKENS))
+        _Running(racer, question(story(32, seed + each), max_tokens=_STREAM_TOKENS))
         for each in range(_STREAMS)
     ]
     try:
@@ -39,32 +39,32 @@ async def _measure(bench: Bench, kind: str, racer: Racer, number: int) -> Values
         long = await racer.chat.ask(
             question(story(bench.sized(_LONG_TOKENS), seed + _STREAMS), max_tokens=1)
         )
+        found = [stream.seen() for stream in streams]
     finally:
         for stream in streams:
             await stream.leave()
-    times = [stream.times for stream in streams]
     asked, first = long.asked_at, long.content_at[0]
     return {
-        f"beside_{kind}/slowdown": slowdown(times, asked, first),
-        f"beside_{kind}/pause_s": longest_pause_s(times, asked, first),
+        f"beside_{kind}/slowdown": slowdown(found, asked, first),
+        f"beside_{kind}/pause_s": longest_pause_s(found, asked, first),
         f"beside_{kind}/wait_s": long.first_token_s,
     }
 
 
-class _Stream:
+class _Running:
     """An answer that runs until nobody looks any more."""
 
     def __init__(self, racer: Racer, body: dict[str, object]) -> None:
         self._has_run_in = asyncio.Event()
         self._reading: Reading | None = None
         self._task: asyncio.Task[Answer] = asyncio.create_task(
-            racer.chat.ask(body, seen=self._seen)
+            racer.chat.ask(body, seen=self._hear)
         )
 
-    @property
-    def times(self) -> list[float]:
+    def seen(self) -> Stream:
+        """Its parts until now."""
         assert self._reading is not None
-        return self._reading.content_at
+        return Stream(tuple(self._reading.content_at), self._task.done())
 
     async def ran_in(self) -> None:
         """Its rate is steady now. Raises what the answer ended with, if it has ended."""
@@ -79,7 +79,7 @@ class _Stream:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def _seen(self, reading: Reading) -> None:
+    def _hear(self, reading: Reading) -> None:
         self._reading = reading
         if len(reading.content_at) >= _RUN_IN:
             self._has_run_in.set()

@@ -10,7 +10,7 @@ on, so that what is on disk from another round is of no use.
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -55,7 +55,8 @@ class Installed:
     cloud: str
     standby: str
     name: str = OURS
-    ready: str = field(default="local is ready")
+    ready: str = "local is ready"
+    calibrates: bool = True
 
     def launch(self, port: int, directory: Path) -> Launch:
         program = ROOT / ".venv" / "bin" / "fallback"
@@ -117,14 +118,16 @@ def _input(call: Any) -> Any:
 
 async def _cold(bench: Bench, body: Body) -> Values:
     nowhere = f"http://127.0.0.1:{free_port()}"
-    async with started((Installed(bench.model, nowhere, "loaded"),)) as (racer,):
+    async with started((Installed(bench.model, nowhere, "loaded"),), bench.results.notes) as (
+        racer,
+    ):
         return await _turns("cold", racer, body)
 
 
 async def _warm(bench: Bench, body: Body) -> Values:
     with scratch_directory() as directory, listening(directory) as cloud:
         contender = Installed(bench.model, cloud.url, "warm")
-        async with started((contender,)) as (racer,):
+        async with started((contender,), bench.results.notes) as (racer,):
             await racer.chat.message(body, headers=_HEADERS)
             since = perf_counter()
             await _is_warm(racer)
@@ -159,7 +162,7 @@ async def _turns(kind: str, racer: Racer, body: Body) -> Values:
 async def _peer(bench: Bench) -> None:
     """What the peer makes of such a turn, as it comes, with a context as large as ours."""
     task = bench.task(1, 8192)
-    async with started((LlamaServer(task),)) as (racer,):
+    async with started((LlamaServer(task),), bench.results.notes) as (racer,):
         for capture in CAPTURES.values():
             body = json.loads((_FOLDER / f"{capture}.json").read_bytes())["body"]
             try:

@@ -10,7 +10,6 @@ from functools import partial
 
 from engine_peer.cases.base import Bench, Case
 from engine_peer.chat import question
-from engine_peer.contenders import LlamaServer, Ours
 from engine_peer.figures import decode_rate, median_wait_s
 from engine_peer.prompts import story
 from engine_peer.race import Racer, Values
@@ -29,7 +28,7 @@ async def _run(bench: Bench) -> None:
         task = bench.task(streams, depth + _ANSWER_TOKENS + _MARGIN_TOKENS)
         texts = [story(depth, seed=7000 + stream) for stream in range(streams)]
         await bench.race(
-            (Ours(task), LlamaServer(task)),
+            bench.as_they_come(task),
             partial(_measure, bench, texts),
             partial(_read, texts),
         )

@@ -5,7 +5,7 @@ from functools import partial
 
 from engine_peer.cases.base import Bench, Case, alike
 from engine_peer.chat import question
-from engine_peer.contenders import Contender, LlamaServer, Ours
+from engine_peer.contenders import Contender
 from engine_peer.prompts import filler, story
 from engine_peer.race import Racer, Values
 from engine_peer.report import Measure
@@ -23,7 +23,7 @@ async def _run(bench: Bench) -> None:
     task = bench.task(_SLOTS, _SLOT_TOKENS)
     sides: dict[str, tuple[Contender, ...]] = {
         "same": alike(task),
-        "own": (Ours(task), LlamaServer(task)),
+        "own": bench.as_they_come(task),
     }
     for kind, contenders in sides.items():
         bench.say(f"  {_KINDS[kind]}")

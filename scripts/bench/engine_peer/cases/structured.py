@@ -11,9 +11,9 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]  # ships no types
 
-from engine_peer.cases.base import NO_DRAFTS, Bench, Case
+from engine_peer.cases.base import Bench, Case
 from engine_peer.chat import question
-from engine_peer.contenders import Contender, LlamaServer, Ours, OursSame
+from engine_peer.contenders import Contender, LlamaServer, OursSame
 from engine_peer.figures import whole_rate
 from engine_peer.race import Racer, Values
 from engine_peer.reading import Answer
@@ -29,10 +29,10 @@ async def _run(bench: Bench) -> None:
     task = bench.task(_SLOTS, _SLOT_TOKENS)
     sides: dict[str, tuple[Contender, ...]] = {
         "same": (
-            OursSame(task, {"drafts": NO_DRAFTS["drafts"]}),
+            OursSame(task, {"drafts": False}),
             LlamaServer(task, same=True, options=("--cache-ram", "8192")),
         ),
-        "own": (Ours(task), LlamaServer(task)),
+        "own": bench.as_they_come(task),
     }
     for kind, contenders in sides.items():
         bench.say(f"  {_SIDES[kind]}")
