@@ -86,7 +86,7 @@ class _Service:
 
 
 async def _soak(arguments: argparse.Namespace, model: Path) -> Soak:
-    async with started((_Service(model),), []) as (service,):
+    async with started((_Service(model),)) as (service,):
         _say("alone ...")
         rest = await at_rest(service.chat, arguments.seed)
         before_mb = service.memory_mb()

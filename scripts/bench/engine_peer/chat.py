@@ -11,7 +11,7 @@ import aiohttp
 from engine_peer.reading import Answer, ChatReading, MessagesReading, Reading
 
 _PATIENCE_S = 900.0
-_KEPT = 64
+_MOST = 64
 _NOBODY: Callable[[Reading], None] = lambda reading: None  # noqa: E731
 
 
@@ -81,7 +81,9 @@ class Chat:
 async def chatting(url: str) -> AsyncIterator[Chat]:
     """A client of the server at `url`."""
     patience = aiohttp.ClientTimeout(total=_PATIENCE_S, sock_connect=5.0)
-    connector = aiohttp.TCPConnector(limit=_KEPT)
+    # A connection for each request: llama-server gives up idle ones after seconds, and a request
+    # that meets that moment is lost.
+    connector = aiohttp.TCPConnector(limit=_MOST, force_close=True)
     async with aiohttp.ClientSession(timeout=patience, connector=connector) as session:
         yield Chat(session, url)
 

@@ -138,7 +138,7 @@ class OursSame:
 
     def _worker(self) -> WorkerSettings:
         task = self.task
-        settings = {
+        settings: dict[str, Any] = {
             "model_path": str(task.model),
             "model_name": task.model.stem,
             "context_tokens": task.context_tokens,

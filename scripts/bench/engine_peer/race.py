@@ -68,9 +68,11 @@ class Results:
 
 
 @asynccontextmanager
-async def started(contenders: Sequence[Contender], notes: list[str]) -> AsyncIterator[list[Racer]]:
-    """All of them, ready; those that measure the machine have done so, each alone on it. Raises
-    `DidNotSay`."""
+async def started(
+    contenders: Sequence[Contender], notes: list[str] | None = None
+) -> AsyncIterator[list[Racer]]:
+    """All of them, ready; those that measure the machine have done so, each alone on it, and
+    `notes` get what they chose. Raises `DidNotSay`."""
     for contender in contenders:
         if contender.calibrates:
             _note(f"{contender.name}: {await _calibrated(contender)}", notes)
@@ -102,8 +104,8 @@ async def _calibrated(contender: Contender) -> str:
             await asyncio.sleep(_LOOKS_EVERY_S)
 
 
-def _note(text: str, notes: list[str]) -> None:
-    if text not in notes:
+def _note(text: str, notes: list[str] | None) -> None:
+    if notes is not None and text not in notes:
         notes.append(text)
 
 

@@ -1,6 +1,7 @@
 """What all cases have in common."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,10 @@ class Bench:
         this is only a look."""
         return Ours(task, calibrates=self.scale == 1), LlamaServer(task)
 
+    def started(self, *contenders: Contender) -> AbstractAsyncContextManager[list[Racer]]:
+        """All of them, ready to be asked."""
+        return started(contenders, self.results.notes)
+
     async def race(
         self,
         contenders: Sequence[Contender],
@@ -52,7 +57,7 @@ class Bench:
         """Start all, warm each, measure them in turn; what is found goes to the results, a
         failure too: it leaves the other races alone."""
         with self.results.noting_failures(self.say):
-            async with started(contenders, self.results.notes) as racers:
+            async with self.started(*contenders) as racers:
                 for racer in racers:
                     if warm:
                         await warm(racer)

@@ -23,7 +23,7 @@ from engine_peer.build import ROOT
 from engine_peer.cases.base import Bench, Case
 from engine_peer.chat import Refused
 from engine_peer.contenders import OURS, LlamaServer, our_environment
-from engine_peer.race import Racer, Values, started
+from engine_peer.race import Racer, Values
 from engine_peer.reading import Answer
 from engine_peer.report import Measure
 
@@ -118,16 +118,14 @@ def _input(call: Any) -> Any:
 
 async def _cold(bench: Bench, body: Body) -> Values:
     nowhere = f"http://127.0.0.1:{free_port()}"
-    async with started((Installed(bench.model, nowhere, "loaded"),), bench.results.notes) as (
-        racer,
-    ):
+    async with bench.started(Installed(bench.model, nowhere, "loaded")) as (racer,):
         return await _turns("cold", racer, body)
 
 
 async def _warm(bench: Bench, body: Body) -> Values:
     with scratch_directory() as directory, listening(directory) as cloud:
         contender = Installed(bench.model, cloud.url, "warm")
-        async with started((contender,), bench.results.notes) as (racer,):
+        async with bench.started(contender) as (racer,):
             await racer.chat.message(body, headers=_HEADERS)
             since = perf_counter()
             await _is_warm(racer)
@@ -162,7 +160,7 @@ async def _turns(kind: str, racer: Racer, body: Body) -> Values:
 async def _peer(bench: Bench) -> None:
     """What the peer makes of such a turn, as it comes, with a context as large as ours."""
     task = bench.task(1, 8192)
-    async with started((LlamaServer(task),), bench.results.notes) as (racer,):
+    async with bench.started(LlamaServer(task)) as (racer,):
         for capture in CAPTURES.values():
             body = json.loads((_FOLDER / f"{capture}.json").read_bytes())["body"]
             try:
