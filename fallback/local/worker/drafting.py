@@ -15,7 +15,8 @@ MOST_TOKENS = 32
 class Drafter(Protocol):
     """A sequence that can say what may come next; see `llama.sequence.Sequence`."""
 
-    id: int
+    @property
+    def id(self) -> int: ...
 
     @property
     def matched(self) -> int: ...
