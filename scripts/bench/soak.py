@@ -89,7 +89,7 @@ async def _soak(arguments: argparse.Namespace, model: Path) -> Soak:
     async with started((_Service(model),)) as (service,):
         _say("alone ...")
         rest = await at_rest(service.chat, arguments.seed)
-        before_mb = service.memory_mb()
+        before_mb, _ = service.memory_mb()
         _say(f"{len(CLIENTS)} clients for {arguments.minutes:g} minutes, seed {arguments.seed} ...")
         ends, gaps = await _everybody(service, arguments)
         _say("is everything free again? ...")
@@ -98,7 +98,7 @@ async def _soak(arguments: argparse.Namespace, model: Path) -> Soak:
             rest=rest,
             gaps=gaps,
             leaks=await leaks(service.chat, _SLOTS, arguments.seed),
-            memory_mb=(before_mb, service.memory_mb()),
+            memory_mb=(before_mb, service.memory_mb()[0]),
         )
 
 

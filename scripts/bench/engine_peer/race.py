@@ -38,9 +38,11 @@ class Racer:
     chat: Chat
     started: Started
 
-    def memory_mb(self) -> float:
-        """Memory (10^6 bytes) of all its processes, each with its fair share of what is shared."""
-        return sum(memory(pid).pss_mb for pid in self.started.process.pids())
+    def memory_mb(self) -> tuple[float, float]:
+        """Resident memory (10^6 bytes) of all its processes, and of the largest, the engine. What
+        they share counts in each: a fair share would depend on who else has mapped the model."""
+        each = [memory(pid).rss_mb for pid in self.started.process.pids()]
+        return sum(each), max(each)
 
 
 @dataclass(slots=True)

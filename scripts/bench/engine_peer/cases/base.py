@@ -77,3 +77,25 @@ class Case:
 def alike(task: Task) -> tuple[Contender, Contender]:
     """Both with the same settings."""
     return OursSame(task, PLAIN), LlamaServer(task, same=True)
+
+
+def memory_values(prefix: str, streams: int, racer: Racer) -> Values:
+    """What the contender takes now, under the keys of `memory_measures`."""
+    whole, engine = racer.memory_mb()
+    return {f"{prefix}_memory_mb/{streams}": whole, f"{prefix}_engine_mb/{streams}": engine}
+
+
+def memory_measures(prefix: str, streams: Sequence[int]) -> tuple[Measure, ...]:
+    """Resident memory of all processes, and of the engine's alone."""
+    kinds = {"memory": "resident memory, MB", "engine": "of it the engine's process"}
+    return tuple(
+        Measure(
+            key=f"{prefix}_{kind}_mb/{each}",
+            title=f"{title}, {each} at once",
+            digits=0,
+            better="less",
+            at_least=1.0 if kind == "memory" else None,
+        )
+        for each in streams
+        for kind, title in kinds.items()
+    )

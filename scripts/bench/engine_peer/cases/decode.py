@@ -3,7 +3,7 @@
 import asyncio
 from functools import partial
 
-from engine_peer.cases.base import Bench, Case, alike
+from engine_peer.cases.base import Bench, Case, alike, memory_measures, memory_values
 from engine_peer.chat import question
 from engine_peer.figures import decode_rate, median_wait_s
 from engine_peer.prompts import story
@@ -34,8 +34,7 @@ async def _measure(bench: Bench, streams: int, racer: Racer, number: int) -> Val
         f"decode/{streams}": decode_rate(answers),
         f"decode_wait_s/{streams}": median_wait_s(answers),
         f"decode_tokens/{streams}": sum(each.output_tokens for each in answers),
-        f"decode_memory_mb/{streams}": racer.memory_mb(),
-    }
+    } | memory_values("decode", streams, racer)
 
 
 CASE = Case(
@@ -56,16 +55,7 @@ CASE = Case(
             )
             for n in STREAMS
         ),
-        *(
-            Measure(
-                key=f"decode_memory_mb/{n}",
-                title=f"memory, {n} slots of {_SLOT_TOKENS}, MB",
-                digits=0,
-                better="less",
-                at_least=1.0,
-            )
-            for n in STREAMS
-        ),
+        *memory_measures("decode", STREAMS),
         *(
             Measure(
                 key=f"decode_tokens/{n}", title=f"tokens in all, {n} at once", digits=0, better=None

@@ -8,7 +8,7 @@ which drafts would profit from as no real answer lets them.
 import asyncio
 from functools import partial
 
-from engine_peer.cases.base import Bench, Case
+from engine_peer.cases.base import Bench, Case, memory_measures, memory_values
 from engine_peer.chat import question
 from engine_peer.figures import decode_rate, median_wait_s
 from engine_peer.prompts import story
@@ -52,8 +52,7 @@ async def _measure(bench: Bench, texts: list[str], racer: Racer, number: int) ->
         f"depth_wait_s/{streams}": median_wait_s(answers),
         f"depth_prompt/{streams}": answers[0].prompt_tokens,
         f"depth_cached/{streams}": min(each.cached_tokens for each in answers),
-        f"depth_memory_mb/{streams}": racer.memory_mb(),
-    }
+    } | memory_values("depth", streams, racer)
 
 
 CASE = Case(
@@ -71,16 +70,7 @@ CASE = Case(
             )
             for n in STREAMS
         ),
-        *(
-            Measure(
-                key=f"depth_memory_mb/{n}",
-                title=f"memory, {n} at once, MB",
-                digits=0,
-                better="less",
-                at_least=1.0,
-            )
-            for n in STREAMS
-        ),
+        *memory_measures("depth", STREAMS),
         *(
             Measure(
                 key=f"depth_{what}/{n}",
