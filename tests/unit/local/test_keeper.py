@@ -115,8 +115,8 @@ def test_nothing_before_it_is_quiet(house: House) -> None:
     assert house.keeper.tidy() == pytest.approx(QUIET_S * 3 / 4)
     assert house.keeper.cache_bytes == 0
     house.serve(b"world")
-    house.now += QUIET_S / 2
-    assert house.keeper.tidy() == pytest.approx(QUIET_S / 2)
+    house.now += QUIET_S - 0.5
+    assert house.keeper.tidy() == pytest.approx(0.5)
     assert house.cache.spillable() is None
 
 
