@@ -43,7 +43,7 @@ def found(model: Path, free_mb: int) -> Found:
         (4096, {}, 31, 8192),  # all of it
         (1024 + 240, {}, 31, 4096),  # rather less context than a layer left behind
         (1024, {}, 0, 4096),  # nothing beside the margin
-        (1024 + 240, {"context_tokens": 8192}, 22, 8192),  # unless it was asked for
+        (1024 + 240, {"context_tokens": 8192}, 25, 8192),  # unless it was asked for
         (0, {"gpu_layers": 3}, 3, 8192),
         (4096, {"gpu_layers": 0}, 0, 32_768),
     ],

@@ -327,7 +327,7 @@ async def test_no_room_left(model_path: Path, tmp_path: Path) -> None:
     worker = settings(model_path, cache_dir=str(tmp_path), context_tokens=256)
     async with running(worker) as engine:
         request = msgspec.structs.replace(ask("Go on."), prefix="word " * 300)
-        with pytest.raises(EngineError, match="256"):
+        with pytest.raises(EngineError, match="128"):
             await collect(engine, request)
         assert engine.status().restarts == 0
 
