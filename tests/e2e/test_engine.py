@@ -53,9 +53,10 @@ def settings(model: Path, **changes: object) -> WorkerSettings:
 
 def ask(*said: str, max_tokens: int = 16, priority: int = 0, **sampling: object) -> GenerateRequest:
     """A request after these turns, the client's and the model's in turn."""
-    roles = ("user", "assistant")
     wishes = msgspec.structs.replace(Sampling(temperature=0.0), **sampling)
-    turns = tuple(Turn(roles[n % 2], (Text(text),)) for n, text in enumerate(said))
+    turns = tuple(
+        Turn("assistant" if n % 2 else "user", (Text(text),)) for n, text in enumerate(said)
+    )
     return GenerateRequest(
         id=said[-1][:20],
         conversation=Conversation(model="claude", turns=turns, sampling=wishes),
