@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, takewhile
 
 from fallback.core.conversation import Part, Text, ToolCall, ToolResult, Turn
 
 
-def instruction_turns(turns: tuple[Turn, ...]) -> frozenset[int]:
-    """The indexes of the instructions that hold now: those before the first answer, for clients
-    send them behind the user's first words too, and those since the last user turn."""
-    answer = next((i for i, turn in enumerate(turns) if turn.role == "assistant"), len(turns))
+def leading_instructions(turns: tuple[Turn, ...]) -> int:
+    """How many turns of instructions come before the first answer; clients send them behind the
+    user's first words too."""
+    before = takewhile(lambda turn: turn.role != "assistant", turns)
+    return sum(turn.role == "system" for turn in before)
+
+
+def instruction_turns(turns: tuple[Turn, ...], leading: int) -> frozenset[int]:
+    """The indexes of the instructions that hold now: the first `leading` ones, and those since
+    the last user turn."""
+    system = [i for i, turn in enumerate(turns) if turn.role == "system"]
     last = last_user_turn(turns)
-    return frozenset(
-        i for i, turn in enumerate(turns) if turn.role == "system" and (i < answer or i > last)
-    )
+    return frozenset((*system[:leading], *(i for i in system if i > last)))
 
 
 def last_user_turn(turns: tuple[Turn, ...]) -> int:
@@ -36,9 +41,9 @@ def parts_of(turns: tuple[Turn, ...]) -> Iterator[Part]:
     return (part for turn in turns for part in turn.parts)
 
 
-def growing_turns(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+def growing_turns(turns: tuple[Turn, ...], leading: int) -> tuple[Turn, ...]:
     """All turns but the instructions that hold now."""
-    holding = instruction_turns(turns)
+    holding = instruction_turns(turns, leading)
     return tuple(turn for i, turn in enumerate(turns) if i not in holding)
 
 
@@ -64,8 +69,8 @@ def seams(turns: tuple[Turn, ...]) -> list[int]:
     return [i for i, open_calls in enumerate(accumulate(crossing)) if not open_calls]
 
 
-def last_words_and_exchange(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+def last_words_and_exchange(turns: tuple[Turn, ...], leading: int) -> tuple[Turn, ...]:
     """The last user turn and the last exchange after it, without instructions."""
     last, start = last_user_turn(turns), start_of_last_exchange(turns)
     kept = {last, *range(max(start, last + 1), len(turns))} if turns else set()
-    return tuple(turns[i] for i in sorted(kept - instruction_turns(turns)))
+    return tuple(turns[i] for i in sorted(kept - instruction_turns(turns, leading)))

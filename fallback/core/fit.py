@@ -46,7 +46,7 @@ import msgspec
 from fallback.core import fit_results, fit_texts, fit_tools, fit_turns
 from fallback.core.answer import Cut, CutKind
 from fallback.core.conversation import Conversation, Turn
-from fallback.core.exchanges import growing_turns, last_words_and_exchange
+from fallback.core.exchanges import growing_turns, last_words_and_exchange, leading_instructions
 from fallback.core.fit_report import report
 from fallback.core.fit_steps import Result, Scale, Step
 from fallback.core.sizes import size_at_least
@@ -136,6 +136,7 @@ class _Cutting:
         self._empty_tokens = count(self._empty)
         self._weights: dict[Turn, int] = {}
         self._dropped = 0
+        self._leading = leading_instructions(conversation.turns)
         self._reserve = budget // 8 if conversation.tools else 0
         self._size = self._measure(Result(conversation))
         self._allowance = max(self._share(self._size.room), self._least_turns())
@@ -147,7 +148,7 @@ class _Cutting:
         """Cut by one step as far as it takes, if anything does not fit."""
         if fits(self._size):
             return
-        step = plan(self.conversation, Scale(self._weigh_settled, self._dropped))
+        step = plan(self.conversation, Scale(self._weigh_settled, self._dropped, self._leading))
         if step.levels > 0:
             self._take(step, step.cut(self._lowest_level(step, fits)))
 
@@ -176,11 +177,11 @@ class _Cutting:
 
     def _share(self, room: int) -> int:
         shares = (self._budget // parts for parts in _SHARES)
-        needed = room + self._reserve
+        needed = size_at_least(room) + self._reserve
         return next((share for share in shares if share >= needed), self._budget // 2)
 
     def _least_turns(self) -> int:
-        last = last_words_and_exchange(self.conversation.turns)
+        last = last_words_and_exchange(self.conversation.turns, self._leading)
         return sum(map(self._weigh_settled, last))
 
     def _take(self, step: Step, result: Result) -> None:
@@ -205,9 +206,9 @@ class _Cutting:
         return 1 + bisect_left(range(1, step.levels), True, key=fits_at)
 
     def _measure(self, result: Result) -> _Size:
-        turns = growing_turns(result.conversation.turns)
+        turns = growing_turns(result.conversation.turns, self._leading)
         settled = sum(map(self._weigh_settled, turns))
-        room = size_at_least(settled) if result.room_tokens is None else result.room_tokens
+        room = settled if result.room_tokens is None else result.room_tokens
         tokens = self._count(result.conversation)
         return _Size(tokens, sum(map(self._weigh, turns)), settled, max(settled, room))
 

@@ -32,12 +32,14 @@ class Step(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """What `weigh` gives: the tokens of one turn, with its tool results as they will be once
-    it is old. `dropped_tokens` are those of the turns that are gone already, so that positions
-    in a conversation stay the same when its beginning goes."""
+    """What steps know of the whole. `weigh` gives the tokens of one turn, with its tool results
+    as they will be once it is old. `dropped_tokens` are those of the turns that are gone already,
+    so that positions in a conversation stay the same when its beginning goes. The first
+    `leading` turns of instructions belong to the set-up."""
 
     weigh: Callable[[Turn], int]
-    dropped_tokens: int = 0
+    dropped_tokens: int
+    leading: int
 
 
 def nothing(what: CutKind) -> Step:

@@ -26,19 +26,20 @@ _SYSTEM: _Place = (-1, -1)  # the system prompt is in no turn
 
 def instructions(conversation: Conversation, scale: Scale) -> Step:
     """Shorten instructions to their start and their rules, none below a readable length."""
-    return _instructions(conversation, INSTRUCTION_CHARS)
+    return _instructions(conversation, scale, INSTRUCTION_CHARS)
 
 
 def all_instructions(conversation: Conversation, scale: Scale) -> Step:
     """Shorten instructions to nothing."""
-    return _instructions(conversation, 0)
+    return _instructions(conversation, scale, 0)
 
 
-def _instructions(conversation: Conversation, least: int) -> Step:
+def _instructions(conversation: Conversation, scale: Scale, least: int) -> Step:
     """Shorten the system prompt and the other instructions that hold now, each by the same
     share of what it has above the least length."""
     turns = conversation.turns
-    texts = {_SYSTEM: conversation.system, **_texts(turns, sorted(instruction_turns(turns)))}
+    holding = instruction_turns(turns, scale.leading)
+    texts = {_SYSTEM: conversation.system, **_texts(turns, sorted(holding))}
     long = {place: Instructions(text) for place, text in texts.items() if len(text) > least}
     if not long:
         return nothing("system")

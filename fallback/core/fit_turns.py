@@ -1,16 +1,14 @@
 """The steps of the fitting rule that drop turns.
 
-Turns go in blocks, so that the prompt begins alike from turn to turn: the cut falls on a grid
-over the tokens since the conversation's beginning, whose mesh grows with the room that the
-turns get. It moves only when what follows it has outgrown the room; then at most 0.3 of the
-room's tokens go at once, so that at least 0.7 of the room, less one exchange, stays in use. A
-larger room never drops more: a room and its mesh together are no larger than the next room.
+Turns go in blocks, so that the prompt begins alike from turn to turn: the cut falls on lines of
+a grid over the tokens since the conversation's beginning, and moves only when what follows it
+has outgrown the room. The mesh is half the power of two that is next below the room; or half of
+the one below that, with the next for a room, where that keeps more. So the cut leaves at least
+`kept_tokens` of the room, six tenths, in use, and a larger room never keeps less.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Sequence
 from itertools import accumulate
 
 from fallback.core.conversation import Conversation, Turn
@@ -21,9 +19,9 @@ from fallback.core.exchanges import (
     start_of_last_exchange,
 )
 from fallback.core.fit_steps import Result, Scale, Step, nothing, with_turns
-from fallback.core.sizes import gap_below, size_at_least, sizes_between
 
 RECENT_TOKENS = 1024
+_SMALLEST_POWER = 4
 
 
 def old_turns(conversation: Conversation, scale: Scale) -> Step:
@@ -53,33 +51,47 @@ def everything(conversation: Conversation, scale: Scale) -> Step:
     return Step("turns", min(1, len(conversation.turns)), lambda _: empty)
 
 
+def kept_tokens(room: int) -> int:
+    """From how far before the end on turns are sure to be kept where they have so much room."""
+    power = 1 << (max(room, 1).bit_length() - 1)
+    return max(room - _mesh(power), power - _mesh(power // 2))
+
+
 def _dropping(conversation: Conversation, scale: Scale, *, least_room: int) -> Step:
     """Drop the turns before a cut, but for those that stay; no call is parted from its result."""
     turns = conversation.turns
-    holding = instruction_turns(turns)
+    holding = instruction_turns(turns, scale.leading)
     stays = holding | {last_user_turn(turns)}
     tokens = [0 if i in holding else scale.weigh(turn) for i, turn in enumerate(turns)]
     behind = list(accumulate(tokens, initial=scale.dropped_tokens))
-    ends = _ends(turns, stays)
-    rooms = _rooms(least_room, behind[-1] - behind[0]) if ends else ()
-    places = [behind[end] for end in ends]
+    rooms = {end: _least_room(behind[end], behind[-1]) for end in _ends(turns, stays)}
+    ends = [end for end, room in rooms.items() if room >= least_room]
 
     def cut(level: int) -> Result:
-        room = rooms[level - 1]
-        end = _first_end(ends, places, behind[-1] - room, max(1, gap_below(room)))
+        end = ends[level - 1]
         gone = frozenset(range(end)) - stays
         kept = tuple(turn for i, turn in enumerate(turns) if i not in gone)
         dropped = sum(tokens[i] for i in gone)
         beside = behind[end] - behind[0] - dropped
-        return Result(with_turns(conversation, kept), dropped, room + beside)
+        return Result(with_turns(conversation, kept), dropped, rooms[end] + beside)
 
-    return Step("turns", len(rooms), cut)
+    return Step("turns", len(ends), cut)
 
 
-def _rooms(least: int, tokens: int) -> tuple[int, ...]:
-    """Ever smaller rooms for turns of so many tokens; at last none, where none is the least."""
-    rooms = sizes_between(max(1, least), size_at_least(tokens))
-    return rooms if least else (*rooms, 0)
+def _least_room(place: int, total: int) -> int:
+    """The smallest room for which turns of `total` tokens are cut at `place`, not further on.
+
+    The grid of a power of two serves rooms from that to the next.
+    """
+    after = total - place
+    first = max(_SMALLEST_POWER, after.bit_length() - 2)
+    powers = [1 << exponent for exponent in range(first, first + 4)]
+    needed = [(power, after + place % _mesh(power)) for power in powers]
+    return min(max(power, room) for power, room in needed if room <= 2 * power)
+
+
+def _mesh(power: int) -> int:
+    return power // 2
 
 
 def _ends(turns: tuple[Turn, ...], stays: frozenset[int]) -> list[int]:
@@ -89,10 +101,3 @@ def _ends(turns: tuple[Turn, ...], stays: frozenset[int]) -> list[int]:
     apart = last in places and last + 1 in places
     end = start_of_last_exchange(turns) if apart else last
     return [i for i in places if first < i <= end]
-
-
-def _first_end(ends: Sequence[int], places: Sequence[int], least: int, mesh: int) -> int:
-    """The first of the ends that lies on or behind the grid's first line from `least` on."""
-    line = -(-least // mesh) * mesh
-    found = bisect_left(places, line)
-    return 0 if line <= 0 else ends[min(found, len(ends) - 1)]

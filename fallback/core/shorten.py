@@ -9,7 +9,7 @@ from collections.abc import Sequence
 MARK = "\n[... left out ...]\n"
 
 _UNIT_CHARS = 400
-_UNIT = re.compile(rf"(?s).{{1,{_UNIT_CHARS}}}?(?:(?<=[.!?;:])\s+|\n+|\Z)|.{{1,{_UNIT_CHARS}}}")
+_UNIT = re.compile(rf"(?s).{{1,{_UNIT_CHARS}}}?(?:(?<=[.!?])\s+|\n+|\Z)|.{{1,{_UNIT_CHARS}}}")
 # English, as most instructions to models are.
 _RULE = re.compile(
     r"\b(?:must|never|always|do not|don't|only|should|shall|cannot|can't|may not|required|"

@@ -1,8 +1,7 @@
-"""Coarse sizes: powers of the square root of two, from 64 on.
+"""Coarse sizes: powers of the square root of two, from 16 on.
 
 What is measured with them changes seldom while something grows, so that prompts which are cut
-by them keep their beginning from turn to turn. The gap between a size and the one below is
-about 0.29 of it.
+by them keep their beginning from turn to turn.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count, takewhile
 
-_SMALLEST_EXPONENT = 12
+_SMALLEST_EXPONENT = 8
 
 
 def size_at_least(amount: int) -> int:
@@ -22,11 +21,6 @@ def sizes_between(low: int, high: int) -> tuple[int, ...]:
     """The sizes from `low` up to, but not, `high`; the largest first."""
     below = takewhile(lambda size: size < high, _sizes())
     return tuple(size for size in below if size >= low)[::-1]
-
-
-def gap_below(size: int) -> int:
-    """How far the next smaller size is; the smallest is as far from nothing."""
-    return size - max(sizes_between(0, size), default=0)
 
 
 def _sizes() -> Iterator[int]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fallback.core.conversation import Conversation, Text, Tool, ToolCall, ToolResult, Turn
 from fallback.core.fit import fit
+from fallback.core.fit_turns import kept_tokens
 
 CHARS_PER_TOKEN = 4
 TOOLS = tuple(
@@ -125,3 +126,22 @@ def test_the_cut_never_moves_back() -> None:
         firsts.append(request.turns.index(kept[0]))
     assert firsts == sorted(firsts)
     assert len(set(firsts)) < len(firsts) / 2
+
+
+@given(sizes, st.integers(500, 8000))
+@settings(max_examples=50)
+def test_turns_are_kept_from_as_far_back_as_is_promised(
+    sizes: list[tuple[int, int]], budget: int
+) -> None:
+    """Of a chat without anything else, all turns that begin in the last six tenths stay."""
+    *_, request = Session("").chat(sizes)
+    kept = fit(request, budget, count).conversation.turns
+    bare = Conversation(model="m")
+    tokens = [
+        count(msgspec.structs.replace(bare, turns=(turn,))) - count(bare) for turn in request.turns
+    ]
+    sure = kept_tokens(budget - count(bare) - len(tokens))
+    begin = [sum(tokens[n:]) for n in range(len(tokens))]
+    promised = [turn for turn, before in zip(request.turns, begin, strict=True) if before <= sure]
+    assert promised == list(kept[len(kept) - len(promised) :])
+    assert sure >= budget * 0.55

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fallback.core.sizes import gap_below, size_at_least, sizes_between
+from fallback.core.sizes import size_at_least, sizes_between
 
 amounts = st.integers(0, 10**6)
 
@@ -14,7 +14,7 @@ def test_the_next_size_is_never_far(amount: int) -> None:
     size = size_at_least(amount)
     assert size >= amount
     assert sizes_between(amount, size) == ()
-    assert size == 64 or size <= amount * 1.5
+    assert size == 16 or size <= amount * 1.5
 
 
 @given(amounts, amounts)
@@ -23,9 +23,3 @@ def test_sizes_are_the_same_wherever_one_begins(low: int, high: int) -> None:
     sizes = sizes_between(low, high)
     assert list(sizes) == sorted(set(sizes), reverse=True)
     assert all(low <= size < high and size_at_least(size) == size for size in sizes)
-
-
-@given(st.integers(64, 10**6).map(size_at_least))
-def test_the_gap_leads_to_the_size_below(size: int) -> None:
-    """A size less its gap is the next size."""
-    assert (size - gap_below(size) or 64) == max(sizes_between(0, size), default=64)
