@@ -7,7 +7,7 @@ requests of the same client: ours through the whole service. Prints medians, the
 round and the targets; ends with 0 when every target is met, with 1 when one is missed or could
 not be measured. Let nothing else run meanwhile.
 
-    .venv/bin/python scripts/bench/engine.py --json result.json     all of it: hours
+    .venv/bin/python scripts/bench/engine.py --json result.json     all of it: two hours
     .venv/bin/python scripts/bench/engine.py --only decode,lookup --rounds 3
     .venv/bin/python scripts/bench/engine.py --quick                a look; figures mean little
 """
@@ -41,7 +41,7 @@ def main() -> int:
     if not model.is_file():
         return _fail(f"{model} is missing: run scripts/serve once")
     llama_server()
-    results = Results()
+    results = Results(_say)
     bench = _bench(arguments, model.resolve(), results)
     try:
         for case in chosen:
@@ -91,12 +91,11 @@ def _bench(arguments: argparse.Namespace, model: Path, results: Results) -> Benc
         gpu_layers=arguments.gpu_layers,
         scale=_QUICK_SCALE if arguments.quick else 1.0,
         results=results,
-        say=_say,
     )
 
 
 async def _run(case: Case, bench: Bench) -> None:
-    with bench.results.noting_failures(bench.say):
+    with bench.results.noting_failures():
         await case.run(bench)
 
 

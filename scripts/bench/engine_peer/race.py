@@ -49,24 +49,27 @@ class Racer:
 class Results:
     """All samples of a run, as they come in: who -> measure -> one value a round."""
 
+    say: Callable[[str], None]
     samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def add(self, who: str, values: Values) -> None:
         """One round of one contender."""
+        found = ", ".join(f"{key} {value:.3g}" for key, value in values.items())
+        self.say(f"    {who}: {found}")
         mine = self.samples.setdefault(who, {})
         for key, value in values.items():
             mine.setdefault(key, []).append(value)
 
     @contextmanager
-    def noting_failures(self, say: Callable[[str], None]) -> Iterator[None]:
+    def noting_failures(self) -> Iterator[None]:
         """A part whose failure is noted and leaves the other parts alone."""
         try:
             yield
         except FAILURES as error:
             self.failures.append(f"{type(error).__name__}: {error}")
-            say(f"  {self.failures[-1]}")
+            self.say(f"  {self.failures[-1]}")
 
 
 @asynccontextmanager

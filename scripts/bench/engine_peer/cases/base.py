@@ -23,7 +23,10 @@ class Bench:
     gpu_layers: int
     scale: float
     results: Results
-    say: Callable[[str], None]
+
+    def say(self, text: str) -> None:
+        """Tell whoever watches how far it is."""
+        self.results.say(text)
 
     def sized(self, tokens: int) -> int:
         """A length for this run."""
@@ -56,7 +59,7 @@ class Bench:
     ) -> None:
         """Start all, warm each, measure them in turn; what is found goes to the results, a
         failure too: it leaves the other races alone."""
-        with self.results.noting_failures(self.say):
+        with self.results.noting_failures():
             async with self.started(*contenders) as racers:
                 for racer in racers:
                     if warm:
