@@ -26,6 +26,8 @@ from fallback.local.worker.steps import Admit, Ended, Event, Grew, Plan, Preempt
 from fallback.local.worker.transcript import Transcript
 from fallback.local.worker.warming import Warming
 
+_FORETELL_S = 1.0
+
 
 class _Answer:
     """One answer in the making. Times in seconds of the decoder's clock."""
@@ -65,6 +67,8 @@ class Decoder:
         self._keeper = keeper
         self._clock = clock
         self._answers: dict[int, _Answer] = {}
+        self._foretold_at = -math.inf
+        self._foretold_s = 0.0
 
     def run(self) -> None:
         """Serve for ever."""
@@ -272,10 +276,18 @@ class Decoder:
         if self._answers.pop(id, None) is not None:
             self._llama.close(id, self._clock())
 
+    def _expected_wait_s(self) -> float:
+        """As of the last second: it takes half a millisecond where many wait."""
+        now = self._clock()
+        if now >= self._foretold_at + _FORETELL_S:
+            self._foretold_at = now
+            self._foretold_s = self._scheduler.expected_wait_s(now)
+        return self._foretold_s
+
     def _gauges(self) -> Gauges:
         return Gauges(
-            active=sum(1 for a in self._answers.values() if not a.prepared.standby),
-            expected_wait_s=self._scheduler.expected_wait_s(self._clock()),
+            active=self._scheduler.serving,
+            expected_wait_s=self._expected_wait_s(),
             prefill_tokens_per_s=self._speed.prefill_tokens_per_s,
             decode_tokens_per_s=self._speed.decode_tokens_per_s,
             cache_bytes=self._keeper.cache_bytes,

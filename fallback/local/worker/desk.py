@@ -28,7 +28,8 @@ class Leave(msgspec.Struct, frozen=True):
 
 
 class Gauges(msgspec.Struct, frozen=True, kw_only=True):
-    """What the decoder tells of itself. `active`: sequences in a slot."""
+    """What the decoder tells of itself. `active`: sequences in a slot that somebody
+    waits for."""
 
     active: int = 0
     expected_wait_s: float = 0.0

@@ -114,6 +114,11 @@ class Scheduler:
         return len(self._running)
 
     @property
+    def serving(self) -> int:
+        """Sequences in a slot that somebody waits for."""
+        return sum(not sequence.job.standby for sequence in self._running.values())
+
+    @property
     def queued(self) -> int:
         """Sequences waiting for one."""
         return len(self._waiting)

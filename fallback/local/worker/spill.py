@@ -43,8 +43,7 @@ _KEEP_FREE_BYTES = 1 << 30
 
 class SpillStore:
     """States by key. `fingerprint`: all that a state depends on, as text: the model's hash,
-    llama.cpp's version, the types of K and V, flash attention (it turns V), unified or the number
-    of slots (a state names its streams)."""
+    llama.cpp's version, the types of K and V, flash attention (it turns V)."""
 
     def __init__(self, folder: Path, budget_bytes: int, fingerprint: str) -> None:
         self._root = folder

@@ -1,8 +1,9 @@
 """The context: the sequences that run, and the steps of the model. The decode thread's.
 
 The memory is split into slots of equal size, one for each sequence that runs, so that attention
-looks at what is a sequence's own, and what it computes does not depend on who runs beside it. The
-number of slots changes with what is asked (`reshape`): one large one, or several small ones.
+looks at what is a sequence's own; who runs beside it matters only by the rounding of kernels for
+batches of another size. The number of slots changes with what is asked (`reshape`): one large one,
+or several small ones.
 """
 
 from __future__ import annotations
