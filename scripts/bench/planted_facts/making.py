@@ -143,7 +143,8 @@ class Planted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is wanted: so many tokens by `count`, fitted to a budget, the fact in `place`."""
+    """What is wanted: so many tokens by `count` beside the tools (templates without tools leave
+    them out), fitted to a budget, the fact in `place`."""
 
     seed: int
     tokens: int
@@ -176,7 +177,8 @@ class _Maker:
             sampling=Sampling(temperature=0.0),
         )
         exchanges: list[tuple[Turn, ...]] = []
-        while self._count(_with(base, exchanges)) < order.tokens:
+        bare = msgspec.structs.replace(base, tools=())
+        while self._count(_with(bare, exchanges)) < order.tokens:
             exchanges.append(self._exchange(len(exchanges)))
         where = self._plant(base, exchanges)
         late = where is None or where in self._sure(base, exchanges)
