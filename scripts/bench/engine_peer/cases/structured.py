@@ -6,6 +6,7 @@ by the `jsonschema` package.
 """
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -36,20 +37,21 @@ async def _run(bench: Bench) -> None:
     }
     for kind, contenders in sides.items():
         bench.say(f"  {_SIDES[kind]}")
-        await bench.race(contenders, partial(_measure, kind), _warm)
+        forms = FORMS if bench.scale == 1 else FORMS[:1]
+        await bench.race(contenders, partial(_measure, forms, kind), partial(_warm, forms))
 
 
-async def _warm(racer: Racer) -> None:
-    await _measure("", racer, 0)
+async def _warm(forms: Sequence[Form], racer: Racer) -> None:
+    await _measure(forms, "", racer, 0)
 
 
-async def _measure(kind: str, racer: Racer, number: int) -> Values:
+async def _measure(forms: Sequence[Form], kind: str, racer: Racer, number: int) -> Values:
     values: Values = {}
     for way in _WAYS:
-        answers = [await racer.chat.ask(_body(form, way)) for form in FORMS]
+        answers = [await racer.chat.ask(_body(form, way)) for form in forms]
         valid = [
             is_valid(said(answer, form, way), form.schema)
-            for answer, form in zip(answers, FORMS, strict=True)
+            for answer, form in zip(answers, forms, strict=True)
         ]
         values |= {
             f"{way}_{kind}": whole_rate(answers),
