@@ -145,7 +145,7 @@ class Story:
             priority=self.treatment.rank,
             client=self.case.credential,
             first_token_s=self.deadlines.local_first_content_s,
-            late_after_s=self.deadlines.first_content_s,
+            late_after_s=self.patience_s,
         )
 
     def tried(self, upstream: str, outcome: Outcome) -> None:
