@@ -30,9 +30,9 @@ system prompt and the system turns before the first answer and since the last us
 are turns like any. A schema for the answer is never cut.
 
 So that the model need not read everything again at each turn, the fitted conversation begins
-alike from turn to turn: up to step 7 the turns count as if they had grown to the next of a few
-sizes, and what is cut is fixed in size or place by these alone. Where there are tools, an eighth
-of the budget is kept for the results of the last exchange.
+alike from turn to turn: the share of the turns is one of three, turns go in blocks, of which at
+least six tenths of the room are left (`fit_turns`), and old results have fixed sizes. Where there
+are tools, an eighth of the budget is kept for the results of the last exchange.
 """
 
 from __future__ import annotations
@@ -53,18 +53,19 @@ from fallback.core.sizes import size_at_least
 
 _Plan: TypeAlias = Callable[[Conversation, Scale], Step]
 
-# What the turns are beside.
+# Until the turns have their share.
 _HEAD: tuple[_Plan, ...] = (
     fit_tools.signatures,
     fit_tools.idle_tools,
     fit_texts.instructions,
 )
+# Until the turns have room to grow.
 _TURNS: tuple[_Plan, ...] = (
     fit_turns.old_turns,
     fit_results.results,
     fit_turns.recent_turns,
 )
-# When it comes to every token.
+# Until all fits, to the token.
 _LAST: tuple[_Plan, ...] = (
     fit_tools.tools,
     fit_results.short_results,
