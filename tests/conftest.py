@@ -10,10 +10,13 @@ from pathlib import Path
 
 import closing
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # The same examples in every run; look for new ones with --hypothesis-profile=explore.
-settings.register_profile("steady", derandomize=True, deadline=None)
+# How long an example takes to draw says more of the machine than of the test.
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile("steady")
 
