@@ -91,6 +91,7 @@ def ailing_fallback(cloud_url: str, log: Path, **overrides: str) -> Iterator[Fal
         "LOCAL__CALIBRATE": "off",
         "LOCAL__STANDBY": "loaded",
         "LOCAL__SPILL_MB": "0",
+        "LOCAL__MAX_PROMPT_TOKENS": "768",
         **overrides,
     }
     env = {name: os.environ[name] for name in _KEPT if name in os.environ}
