@@ -82,6 +82,10 @@ turns = st.one_of(
     st.builds(Turn, st.sampled_from(("user", "assistant")), st.lists(parts, max_size=3).map(tuple)),
     st.builds(Turn, st.just("system"), st.lists(said, max_size=3).map(tuple)),
 )
+# A call beside its result, which any order of turns seldom has.
+exchanges = st.builds(
+    lambda size: exchange("own", result=("words " * 500)[:size]), st.integers(0, 3000)
+)
 tools = st.builds(Tool, name=st.sampled_from("abcdefgh"), description=texts)
 choices = st.sampled_from(
     [ToolChoice(), ToolChoice(mode="required"), ToolChoice(mode="named", name="b")]
@@ -91,10 +95,15 @@ choices = st.sampled_from(
 def _with_own_ids(conversation: Conversation) -> Conversation:
     """As clients number them, no two calls have the same id; and no two turns are the same."""
     numbers = itertools.count()
+    last = ""
 
     def numbered(part: Part) -> Part:
+        nonlocal last
         if isinstance(part, ToolCall):
-            return msgspec.structs.replace(part, id=str(next(numbers)))
+            last = str(next(numbers))
+            return msgspec.structs.replace(part, id=last)
+        if isinstance(part, ToolResult) and part.call_id == "own":
+            return msgspec.structs.replace(part, call_id=last)
         return part
 
     turns = tuple(
@@ -108,7 +117,9 @@ conversations = st.builds(
     Conversation,
     model=st.just("m"),
     system=texts,
-    turns=st.lists(turns, max_size=8).map(tuple),
+    turns=st.lists(turns.map(lambda turn: (turn,)) | exchanges, max_size=8).map(
+        lambda groups: tuple(itertools.chain(*groups))
+    ),
     tools=st.lists(tools, max_size=8, unique_by=lambda tool: tool.name).map(tuple),
     tool_choice=choices,
 ).map(_with_own_ids)
@@ -168,12 +179,32 @@ def test_calls_and_results_stay_together(conversation: Conversation, budget: int
     """A result is never left without a call that it had, nor the other way round."""
     fitted = fit(conversation, budget, count).conversation
     assert _pairs(fitted) == {pair for pair in _pairs(conversation) if pair[0] in _calls(fitted)}
+    answered = {call for call, results in _pairs(conversation) if results}
+    assert answered & _results(fitted) <= _calls(fitted) | _orphans(conversation)
 
 
 def _calls(conversation: Conversation) -> set[str]:
     return {
         part.id for turn in conversation.turns for part in turn.parts if isinstance(part, ToolCall)
     }
+
+
+def _results(conversation: Conversation) -> set[str]:
+    parts = [part for turn in conversation.turns for part in turn.parts]
+    return {part.call_id for part in parts if isinstance(part, ToolResult)}
+
+
+def _orphans(conversation: Conversation) -> set[str]:
+    """Ids of results that come before their call."""
+    calls: set[str] = set()
+    orphans: set[str] = set()
+    for turn in conversation.turns:
+        for part in turn.parts:
+            if isinstance(part, ToolCall):
+                calls.add(part.id)
+            elif isinstance(part, ToolResult) and part.call_id not in calls:
+                orphans.add(part.call_id)
+    return orphans
 
 
 def _pairs(conversation: Conversation) -> set[tuple[str, int]]:
@@ -205,7 +236,7 @@ def test_counting_is_sparing(conversation: Conversation, budget: int) -> None:
 
 def test_explanations_go_before_tools_and_unused_tools_before_used_ones() -> None:
     """Of the tools, those the conversation used stay longest; nothing else is touched."""
-    names = ("look", "ask", "run", "a", "b", "c", "d", "e")
+    names = ("look", "ask", "a", "b", "c", "d", "e", "run")
     tools = tuple(Tool(name=name, description="What. " + "d" * 400) for name in names)
     conversation = Conversation(
         model="m", tools=tools, turns=(user("go"), *exchange("1"), user("more"))
@@ -220,6 +251,37 @@ def test_explanations_go_before_tools_and_unused_tools_before_used_ones() -> Non
         ("tool_descriptions", 3),
         ("tools", 5),
     ]
+
+
+def test_one_more_tool_never_costs_a_turn() -> None:
+    """Token by token, neither tools nor turns get fewer as the budget grows."""
+    tools = tuple(Tool(name=name, description="What. " + "d" * 400) for name in "abcdefgh")
+    conversation = Conversation(
+        model="m", tools=tools, turns=(user("go"), *exchange("1"), user("more"))
+    )
+    kept = [fit(conversation, budget, count).conversation for budget in range(60, 500)]
+    tools_kept, turns_kept = ([len(c.tools) for c in kept], [len(c.turns) for c in kept])
+    assert tools_kept == sorted(tools_kept)
+    assert turns_kept == sorted(turns_kept)
+    assert (tools_kept[-1], turns_kept[-1]) == (7, 4)
+
+
+def test_the_last_result_gives_before_tools_and_turns_do() -> None:
+    """It takes what room there is; beside many turns, the eighth that is kept for it."""
+    tool = Tool(name="run", description="Runs it.")
+    talk = [turn for i in range(40) for turn in (user(f"{i} " + "q" * 90), assistant("a" * 90))]
+
+    def fitted(*turns: Turn) -> Fitted:
+        end = (user("go"), *exchange("1", result="r" * 20_000))
+        return fit(Conversation(model="m", tools=(tool,), turns=(*turns, *end)), 2400, count)
+
+    alone, beside = fitted(*talk[:4]), fitted(*talk)
+    assert [cut.what for cut in alone.cuts] == ["tool_results"]
+    assert len(text_of(alone.conversation.turns[-1])[0]) > 5000
+    assert [cut.what for cut in beside.cuts] == ["tool_results", "turns"]
+    assert 2000 < len(text_of(beside.conversation.turns[-1])[0]) < 1024 + 4 * 2400 / 8
+    assert beside.conversation.tools == (tool,)
+    assert len(beside.conversation.turns) > 40
 
 
 @pytest.mark.parametrize(
