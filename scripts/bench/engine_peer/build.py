@@ -60,13 +60,19 @@ def home() -> Path:
     return llama_wheel.cache_folder().parent / "llama-server" / name
 
 
+def source() -> Path:
+    """llama.cpp as it was unpacked for the build: templates, the `gguf` package."""
+    (unpacked,) = (home() / "source").iterdir()
+    return unpacked / "vendor" / "llama.cpp"
+
+
 def _machine() -> Mapping[str, object]:
     variables = {name: os.environ.get(name, "") for name in llama_wheel.BUILD_VARIABLES}
     return {"cpu": llama_wheel.cpu(), "libc": platform.libc_ver(), "build": variables}
 
 
 def _build(folder: Path) -> None:
-    source = llama_wheel.unpacked_source(PYTHON, folder, log=folder / "fetch.log")
+    llama_wheel.unpacked_source(PYTHON, folder, log=folder / "fetch.log")
     build, jobs = folder / "build", llama_wheel.parallel_jobs()
     environment = llama_wheel.build_environment(PYTHON, build, jobs)
     tools = pip(
@@ -75,7 +81,7 @@ def _build(folder: Path) -> None:
     run(tools, title="looking for cmake and ninja", log=folder / "tools.log", status=lambda _: None)
     own = os.environ.get("CMAKE_ARGS", "").split()
     run(
-        ["cmake", "-S", str(source / "vendor" / "llama.cpp"), "-B", str(build), *OPTIONS, *own],
+        ["cmake", "-S", str(source()), "-B", str(build), *OPTIONS, *own],
         title="configuring llama-server",
         log=folder / "configure.log",
         status=lambda _: None,

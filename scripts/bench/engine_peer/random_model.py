@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine_peer.build import home, llama_server
+from engine_peer.build import llama_server, source
 from fallback.modelstore.store import locate
 
 _BASE = "smollm2-135m-instruct"
@@ -105,8 +105,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=locate(_BASE).path, help="whose tokenizer")
     arguments = parser.parse_args()
     llama_server()
-    (source,) = (home() / "source").iterdir()
-    sys.path.append(str(source / "vendor" / "llama.cpp" / "gguf-py"))
+    sys.path.append(str(source() / "gguf-py"))
     _write(arguments.file, arguments.base, arguments.layers)
 
 

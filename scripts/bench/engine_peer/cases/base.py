@@ -42,10 +42,14 @@ class Bench:
             gpu_layers=self.gpu_layers,
         )
 
+    def as_it_comes(self, task: Task) -> Contender:
+        """Ours with what it chooses itself; it has measured the machine before, unless this is
+        only a look."""
+        return Ours(task, calibrates=self.scale == 1)
+
     def as_they_come(self, task: Task) -> tuple[Contender, Contender]:
-        """Both with what they choose themselves; ours has measured the machine before, unless
-        this is only a look."""
-        return Ours(task, calibrates=self.scale == 1), LlamaServer(task)
+        """Both with what they choose themselves."""
+        return self.as_it_comes(task), LlamaServer(task)
 
     def started(self, *contenders: Contender) -> AbstractAsyncContextManager[list[Racer]]:
         """All of them, ready to be asked."""

@@ -3,6 +3,9 @@
 Each form is asked as a response format and as a tool that has to be called, one after the other,
 greedily. All was asked once before, so that prompts are in the caches of both. Validity is judged
 by the `jsonschema` package.
+
+llama-server writes calls only where the chat template has a format for them, and ours has none. It
+is given the template of a model that speaks the same markup and has one (Qwen 2.5).
 """
 
 import json
@@ -12,6 +15,7 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]  # ships no types
 
+from engine_peer.build import source
 from engine_peer.cases.base import Bench, Case
 from engine_peer.chat import question
 from engine_peer.contenders import Contender, LlamaServer, OursSame
@@ -21,6 +25,7 @@ from engine_peer.reading import Answer
 from engine_peer.report import Measure
 from engine_peer.schemas import FORMS, Form, Schema
 
+_TEMPLATE = "Qwen-Qwen2.5-7B-Instruct.jinja"
 _SLOTS, _SLOT_TOKENS, _ANSWER_TOKENS = 2, 2048, 400
 _SIDES = {"same": "same settings", "own": "as it comes"}
 _WAYS = {"schema": "by a JSON Schema", "tool": "tool calls"}
@@ -28,12 +33,13 @@ _WAYS = {"schema": "by a JSON Schema", "tool": "tool calls"}
 
 async def _run(bench: Bench) -> None:
     task = bench.task(_SLOTS, _SLOT_TOKENS)
+    template = ("--chat-template-file", str(source() / "models" / "templates" / _TEMPLATE))
     sides: dict[str, tuple[Contender, ...]] = {
         "same": (
             OursSame(task, {"drafts": False}),
-            LlamaServer(task, same=True, options=("--cache-ram", "8192")),
+            LlamaServer(task, same=True, options=("--cache-ram", "8192", *template)),
         ),
-        "own": bench.as_they_come(task),
+        "own": (bench.as_it_comes(task), LlamaServer(task, options=template)),
     }
     for kind, contenders in sides.items():
         bench.say(f"  {_SIDES[kind]}")
