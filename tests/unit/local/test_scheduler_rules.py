@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 from scheduling import make
 
 from fallback.core.errors import EngineBusy
+from fallback.local.worker.layout import Layout
 from fallback.local.worker.scheduler import (
     Admit,
     Chunk,
@@ -176,9 +177,9 @@ class Anything(RuleBasedStateMachine):
             level = max(each.level for each in waiting)
             first = [each.job.reserved_tokens for each in waiting if each.level == level]
             open_to = [each for each in running if each.level < level]
-            held = sum(each.job.reserved_tokens for each in running if each.level >= level)
-            slots = self.slots - len(running) + len(open_to)
-            assert not open_to or slots < 1 or max(first) > self.context - held
+            stay = [each.job.reserved_tokens for each in running if each.level >= level]
+            layout = Layout(slots=self.slots, context_tokens=self.context)
+            assert not open_to or not layout.fits([*stay, max(first)])
 
     def taking_part(self, plan: Plan) -> list[Ledger]:
         return [self.jobs[chunk.id] for chunk in plan.chunks]
