@@ -52,8 +52,8 @@ def model_missing(folder: Path) -> Told:
 
 
 def out_of_memory(folder: Path) -> Told:
-    """The same where the model needs more memory than there is: half a terabyte."""
-    return _without_model(folder, {"LOCAL__CONTEXT_TOKENS": "20000000"})
+    """The same where the model needs more memory than it may take."""
+    return _without_model(folder, {"LOCAL__MEMORY_MB": "1"})
 
 
 def _without_model(folder: Path, settings: Mapping[str, str]) -> Told:
