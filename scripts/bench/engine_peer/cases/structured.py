@@ -5,7 +5,10 @@ greedily. All was asked once before, so that prompts are in the caches of both. 
 by the `jsonschema` package.
 
 llama-server writes calls only where the chat template has a format for them, and ours has none. It
-is given the template of a model that speaks the same markup and has one (Qwen 2.5).
+is given the template of a model that speaks the same markup and has one (Qwen 2.5). Its grammar
+lets any text stand before a call (chat-auto-parser-generator.cpp), also where a call is required: a
+small model may never come to it. Then its tokens are counted all the same, and its answer is not
+valid.
 """
 
 import json
