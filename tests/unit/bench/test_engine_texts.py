@@ -5,6 +5,7 @@ import json
 import jsonschema  # type: ignore[import-untyped]  # ships no types
 import pytest
 from engine_peer.cases.claude_code import next_turn, session
+from engine_peer.cases.lookup import difference
 from engine_peer.cases.structured import is_valid, said
 from engine_peer.files import EDITS, Edit
 from engine_peer.prompts import filler, story
@@ -38,6 +39,15 @@ def test_edit(edit: Edit) -> None:
     assert shown != edit.expected()
     assert edit.wanted.new in edit.expected()
     assert edit.made.new in shown
+
+
+@pytest.mark.parametrize(
+    ("drafted", "told"),
+    [("one two", "'three' after 4 characters, with them 'two'"), ("one", "after 3 characters")],
+)
+def test_difference(drafted: str, told: str) -> None:
+    """The first place where two texts differ is told, also where one only ends earlier."""
+    assert told in difference("one three", drafted)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)

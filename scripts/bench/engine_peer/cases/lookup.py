@@ -18,6 +18,7 @@ from engine_peer.report import OURS, Measure
 
 WITHOUT, PEER_DRAFTS = "fallback without drafts", "llama-server with ngram-simple"
 _SLOT_TOKENS, _ANSWER_TOKENS = 2048, 448
+_SHOWN = 24
 
 
 async def _run(bench: Bench) -> None:
@@ -61,6 +62,20 @@ def _compare(bench: Bench, texts: Mapping[tuple[str, int], tuple[str, ...]], num
     if ours and plain:
         same = [mine == other for mine, other in zip(ours, plain, strict=True)]
         bench.results.add(OURS, {"lookup_same": 100 * sum(same) / len(same)})
+        bench.results.notes += [
+            f"round {number}: {difference(other, mine)}"
+            for mine, other in zip(ours, plain, strict=True)
+            if mine != other
+        ]
+
+
+def difference(plain: str, drafted: str) -> str:
+    """Where two texts part, in words."""
+    pairs = enumerate(zip(plain, drafted, strict=False))
+    shorter = min(len(plain), len(drafted))
+    at = next((index for index, (one, other) in pairs if one != other), shorter)
+    seen, instead = plain[at : at + _SHOWN], drafted[at : at + _SHOWN]
+    return f"without drafts {seen!r} after {at} characters, with them {instead!r}"
 
 
 CASE = Case(
