@@ -43,7 +43,7 @@ def test_edit(edit: Edit) -> None:
 
 @pytest.mark.parametrize(
     ("drafted", "told"),
-    [("one two", "'three' after 4 characters, with them 'two'"), ("one", "after 3 characters")],
+    [("one two", "'hree' after 5 characters, with them 'wo'"), ("one", "after 3 characters")],
 )
 def test_difference(drafted: str, told: str) -> None:
     """The first place where two texts differ is told, also where one only ends earlier."""
