@@ -40,11 +40,6 @@ _PATIENCE = 3
 _FILE_POLL_S = 1.0
 _FILE_POLLS = 300
 
-# llama.cpp's threads meet at hundreds of barriers a token. libgomp lets them spin there for
-# milliseconds, which is ruinous when anything else wants a core: beside one busy process, two
-# threads on two cores decode 5 tokens/s so, 24 with this, and 75 either way when left alone.
-_SPIN_COUNT = "1000"
-
 _ENVIRONMENT_KEPT = frozenset(
     (
         *("PATH", "HOME", "LANG", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT"),
@@ -261,12 +256,11 @@ def backoff_s(failures: int) -> float:
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What of the environment a worker needs: it sees no key, whatever the variable's name."""
-    kept = {
+    return {
         name: value
         for name, value in environment.items()
         if name in _ENVIRONMENT_KEPT or name.startswith(_ENVIRONMENT_KEPT_PREFIXES)
     }
-    return {"GOMP_SPINCOUNT": _SPIN_COUNT, **kept}
 
 
 def _aftermath(end: _End, failures: int) -> tuple[Literal["starting", "failed"], str]:

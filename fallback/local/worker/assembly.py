@@ -9,7 +9,8 @@ from typing import NamedTuple
 from fallback.core.ports import ModelIdentity
 from fallback.local.settings import WorkerSettings
 from fallback.local.worker.channel import Channel
-from fallback.local.worker.cpu import physical_cores
+from fallback.local.worker.cpu import logical_cores, physical_cores, used
+from fallback.local.worker.crowd import Crowd
 from fallback.local.worker.decoder import Decoder
 from fallback.local.worker.desk import Desk
 from fallback.local.worker.drafting import Drafting
@@ -76,6 +77,7 @@ def assemble(settings: WorkerSettings, loaded: Loaded, desk: Desk, channel: Chan
         speed,
         Warming(cores=physical_cores(), threads=tuning.choice.threads),
         Keeper(cache, llama.residence, None if store is None else SpillWriter(store), clock),
+        Crowd(logical_cores(), clock(), used()),
         clock,
     )
     intake = Intake(model, context_tokens, cached=cache.match, speed=speed, clock=clock)

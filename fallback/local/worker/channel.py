@@ -35,12 +35,12 @@ class Channel:
         while data := os.read(self._inbound, _READ_BYTES):
             yield from self._decoder.feed(data)
 
-    def send(self, message: wire.ToParent) -> None:
-        """Send one frame; waits while the parent is slow to read."""
-        frame = memoryview(wire.encode(message))
+    def send(self, *messages: wire.ToParent) -> None:
+        """Send a frame for each, all at once; waits while the parent is slow to read."""
+        frames = memoryview(b"".join(map(wire.encode, messages)))
         with self._sending:
             try:
-                while frame:
-                    frame = frame[os.write(self._outbound, frame) :]
+                while frames:
+                    frames = frames[os.write(self._outbound, frames) :]
             except BrokenPipeError:
                 os._exit(0)

@@ -14,6 +14,8 @@ from fallback.core.answer import StopReason
 from fallback.core.errors import EngineBusy
 from fallback.local import wire
 from fallback.local.worker.channel import Channel
+from fallback.local.worker.cpu import used
+from fallback.local.worker.crowd import Crowd
 from fallback.local.worker.desk import Arrival, Desk, Gauges, Leave
 from fallback.local.worker.intake import error_reply
 from fallback.local.worker.keeper import Keeper
@@ -27,6 +29,7 @@ from fallback.local.worker.transcript import Transcript
 from fallback.local.worker.warming import Warming
 
 _FORETELL_S = 1.0
+_TELL_S = 0.1
 
 
 class _Answer:
@@ -55,6 +58,7 @@ class Decoder:
         speed: Speed,
         warming: Warming,
         keeper: Keeper,
+        crowd: Crowd,
         clock: Callable[[], float],
     ) -> None:
         self._desk = desk
@@ -65,10 +69,14 @@ class Decoder:
         self._speed = speed
         self._warming = warming
         self._keeper = keeper
+        self._crowd = crowd
         self._clock = clock
         self._answers: dict[int, _Answer] = {}
+        self._outbox: list[wire.ToParent] = []
         self._foretold_at = -math.inf
         self._foretold_s = 0.0
+        self._told_at = -math.inf
+        self._active_told = 0
 
     def run(self) -> None:
         """Serve for ever."""
@@ -76,7 +84,9 @@ class Decoder:
         while True:
             self._take_arrivals()
             self._move()
+            self._post()
             self._compute()
+            self._post()
             self._desk.worked(self._gauges())
 
     # -- what is computed ------------------------------------------------------------------------
@@ -85,6 +95,8 @@ class Decoder:
         """Give and take slots, and split the memory anew where that is needed."""
         now = self._clock()
         moves = self._scheduler.admit(now)
+        if not moves:
+            return
         for move in moves:
             if isinstance(move, Preempt):
                 self._llama.detach(move.id, now)
@@ -110,19 +122,24 @@ class Decoder:
         """A short step that nobody waits for, with as few threads as it may have."""
         if not self._warming.may_run(self._clock()):
             return
-        self._llama.use_threads(self._warming.threads)
-        took_s = self._step(plan)
-        self._llama.use_threads()
+        took_s = self._step(plan, threads=self._warming.threads)
         self._warming.worked(self._clock(), took_s, plan.tokens)
 
-    def _step(self, plan: Plan) -> float:
-        """Compute it and tell what came of it; how long it took, in seconds."""
+    def _step(self, plan: Plan, threads: int | None = None) -> float:
+        """Compute it, with at most so many threads, and tell what came of it; how long it took,
+        in seconds."""
         began = self._clock()
+        if self._crowd.is_due(began):
+            self._crowd.rest(began, used())
+        free = self._crowd.threads
+        self._llama.use_threads(free if threads is None else min(free, threads))
         for chunk in plan.chunks:
             answer = self._answers[chunk.id]
             answer.began_at = began if answer.began_at is None else answer.began_at
         sampled = self._llama.run(plan)
         now = self._clock()
+        if self._crowd.is_due(now):
+            self._crowd.look(now, used())
         self._keeper.worked()
         for event in self._scheduler.update(plan, sampled, now, now - began):
             self._tell(event)
@@ -163,7 +180,7 @@ class Decoder:
         try:
             self._scheduler.add(prepared.job, self._clock())
         except EngineBusy as busy:
-            self._channel.send(error_reply(prepared.id, busy))
+            self._outbox.append(error_reply(prepared.id, busy))
             self._desk.forget(prepared.id)
             return
         self._llama.open(prepared)
@@ -183,7 +200,7 @@ class Decoder:
         answer.cached_tokens = min(computed, prepared.input_tokens)
         if prepared.standby:
             return
-        self._channel.send(
+        self._outbox.append(
             wire.Started(
                 id=prepared.id,
                 input_tokens=prepared.input_tokens,
@@ -212,7 +229,7 @@ class Decoder:
         elif ended.reason == "end" or ended.reason == "max_tokens":
             self._finish(ended.id, ended.reason)
         else:
-            self._channel.send(
+            self._outbox.append(
                 wire.Error(
                     id=ended.id,
                     kind="busy" if ended.reason == "late" else "failed",
@@ -224,7 +241,7 @@ class Decoder:
 
     def _tell_warmed(self, answer: _Answer) -> None:
         tokens = answer.prepared.input_tokens
-        self._channel.send(
+        self._outbox.append(
             wire.Warmed(
                 id=answer.prepared.id,
                 input_tokens=tokens,
@@ -252,7 +269,7 @@ class Decoder:
         began_at = now if answer.began_at is None else answer.began_at
         first_at = began_at if answer.first_token_at is None else answer.first_token_at
         self._drop(id)
-        self._channel.send(
+        self._outbox.append(
             wire.Finished(
                 id=id,
                 reason=reason,
@@ -267,7 +284,7 @@ class Decoder:
 
     def _send_text(self, id: int, answer: _Answer, text: str) -> None:
         if text:
-            self._channel.send(wire.Piece(id=id, text=text, output_tokens=answer.output_tokens))
+            self._outbox.append(wire.Piece(id=id, text=text, output_tokens=answer.output_tokens))
 
     def _drop(self, id: int) -> None:
         """Free all that an answer holds, if there is one."""
@@ -276,18 +293,29 @@ class Decoder:
         if self._answers.pop(id, None) is not None:
             self._llama.close(id, self._clock())
 
-    def _expected_wait_s(self) -> float:
+    def _post(self) -> None:
+        """Send what is to be told, in one write: each wakes the parent, which wants a core."""
+        if self._outbox:
+            self._channel.send(*self._outbox)
+            self._outbox.clear()
+
+    def _expected_wait_s(self, now: float) -> float:
         """As of the last second: it takes half a millisecond where many wait."""
-        now = self._clock()
         if now >= self._foretold_at + _FORETELL_S:
             self._foretold_at = now
             self._foretold_s = self._scheduler.expected_wait_s(now)
         return self._foretold_s
 
-    def _gauges(self) -> Gauges:
+    def _gauges(self) -> Gauges | None:
+        """Anew where they have changed much, or it was long ago: they are asked for every second,
+        and a step may take milliseconds."""
+        now, active = self._clock(), self._scheduler.serving
+        if active == self._active_told and now < self._told_at + _TELL_S:
+            return None
+        self._active_told, self._told_at = active, now
         return Gauges(
-            active=self._scheduler.serving,
-            expected_wait_s=self._expected_wait_s(),
+            active=active,
+            expected_wait_s=self._expected_wait_s(now),
             prefill_tokens_per_s=self._speed.prefill_tokens_per_s,
             decode_tokens_per_s=self._speed.decode_tokens_per_s,
             cache_bytes=self._keeper.cache_bytes,

@@ -41,6 +41,17 @@ class SamplerSettings(msgspec.Struct, frozen=True, kw_only=True):
         penalties = (self.repeat_penalty, self.frequency_penalty, self.presence_penalty)
         return self.temperature == 0 and penalties == (1.0, 0.0, 0.0)
 
+    @property
+    def among(self) -> int | None:
+        """What is drawn is one of so many of the most likely tokens; None: of all.
+
+        The samplers leave `top_k` of those the penalties have lowered, which are at most the
+        last `PENALTY_TOKENS`; unless a penalty makes a token likelier for having been said.
+        """
+        if self.repeat_penalty < 1 or min(self.frequency_penalty, self.presence_penalty) < 0:
+            return None
+        return PENALTY_TOKENS + (1 if self.temperature == 0 else self.top_k)
+
 
 def settings_for(sampling: Sampling) -> SamplerSettings:
     """What the client asked for, out of range values brought into range."""

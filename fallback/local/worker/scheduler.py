@@ -174,6 +174,8 @@ class Scheduler:
     def admit(self, now: float) -> tuple[Move, ...]:
         """Who gets a slot and who loses it, in the order in which to do it."""
         moves: list[Move] = []
+        if not self._waiting:
+            return ()
         if any(not s.job.standby for s in self._waiting.values()):
             standby = [s for s in self._running.values() if s.job.standby]
             moves += map(self._preempt, standby)

@@ -38,6 +38,8 @@ _MEMORY_STEPS: Final = 12
 _KEPT_STEPS: Final = 32
 _REPLAYED_STEPS: Final = 3
 _HASTE: Final = 2
+# Learning takes 0.1 ms: of steps that take little more than that, several are learned as one.
+_WORTH_S: Final = 0.02
 _SURPRISE: Final = math.log(2.0)
 _SOON: Final = 8
 _LEAST_S: Final = 1e-6
@@ -70,6 +72,11 @@ class _Line:
 
     def __call__(self, *features: float) -> float:
         return sum(c * f for c, f in zip(self.coefficients, features, strict=True))
+
+    @property
+    def is_new(self) -> bool:
+        """Whether each step still tells much."""
+        return self._seen < _SOON
 
     def learn(self, took_s: float, *features: float) -> None:
         step = _Step(max(took_s, _LEAST_S), features)
@@ -116,6 +123,7 @@ class Speed:
         self._prefill = _Line(token_s, depth_s)
         step_s, depth_s = _positive(*decode)
         self._decode = _Line(step_s / 2, step_s / 2, depth_s)
+        self._unlearned = _Step(0.0, (0.0, 0.0, 0.0))
 
     def __repr__(self) -> str:
         return (
@@ -158,7 +166,16 @@ class Speed:
         if max(work.tokens for work in works) >= _WIDE_TOKENS:
             self._prefill.learn(took_s, tokens, looked_back)
         else:
-            self._decode.learn(took_s, 1, tokens, looked_back)
+            self._learn_decoding(took_s, (1, tokens, looked_back))
+
+    def _learn_decoding(self, took_s: float, features: tuple[float, ...]) -> None:
+        """All is linear: what holds for each of some steps holds for their sum."""
+        sums = map(sum, zip(self._unlearned.features, features, strict=True))
+        step = _Step(self._unlearned.took_s + took_s, tuple(sums))
+        if self._decode.is_new or step.took_s >= _WORTH_S:
+            self._decode.learn(step.took_s, *step.features)
+            step = _Step(0.0, (0.0,) * len(features))
+        self._unlearned = step
 
 
 def _positive(base_s: float, depth_s: float) -> tuple[float, float]:

@@ -22,6 +22,16 @@ class Batch:
         first = self._sequence.ctypes.data
         self._pointers = first + np.arange(size, dtype=np.uintp) * self._sequence.itemsize
         self._count = 0
+        int32 = ctypes.POINTER(ctypes.c_int32)
+        self._native: Any = llama_cpp.llama_batch(
+            n_tokens=0,
+            token=self._token.ctypes.data_as(int32),
+            embd=None,
+            pos=self._position.ctypes.data_as(int32),
+            n_seq_id=self._sequence_count.ctypes.data_as(int32),
+            seq_id=self._pointers.ctypes.data_as(ctypes.POINTER(int32)),
+            logits=self._logits.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
 
     def clear(self) -> None:
         self._count = 0
@@ -40,13 +50,5 @@ class Batch:
 
     def native(self) -> Any:
         """The struct; it points into this object."""
-        int32 = ctypes.POINTER(ctypes.c_int32)
-        return llama_cpp.llama_batch(
-            n_tokens=self._count,
-            token=self._token.ctypes.data_as(int32),
-            embd=None,
-            pos=self._position.ctypes.data_as(int32),
-            n_seq_id=self._sequence_count.ctypes.data_as(int32),
-            seq_id=self._pointers.ctypes.data_as(ctypes.POINTER(int32)),
-            logits=self._logits.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
-        )
+        self._native.n_tokens = self._count
+        return self._native

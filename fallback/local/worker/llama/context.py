@@ -113,11 +113,11 @@ class Llama:
         slot = self._sequences[id].slot
         return 0 if slot is None else self._kv.state_bytes(slot)
 
-    def use_threads(self, threads: int | None = None) -> None:
-        """Compute with so many, by default with those that were chosen."""
+    def use_threads(self, most: int) -> None:
+        """Compute with as many as were chosen, but at most so many."""
         choice = self._tuning.choice
         llama_cpp.llama_set_n_threads(
-            self._context, threads or choice.threads, threads or choice.threads_batch
+            self._context, min(choice.threads, most), min(choice.threads_batch, most)
         )
 
     def run(self, plan: Plan) -> tuple[Sampled, ...]:
@@ -195,13 +195,16 @@ class Llama:
         candidates, constraint = self._candidates, sequence.constraint
         candidates.load(llama_cpp.llama_get_logits_ith(self._context, index))
         self._ease(sequence)
-        token = candidates.draw(sequence.chain, argmax=sequence.greedy)
+        token = self._draw(sequence)
         if constraint is None or constraint.admits(token):
             return token
         candidates.reload()
         self._ease(sequence)
         candidates.keep(constraint.mask())
-        return candidates.draw(sequence.chain, argmax=sequence.greedy)
+        return self._draw(sequence)
+
+    def _draw(self, sequence: Sequence) -> int:
+        return self._candidates.draw(sequence.chain, argmax=sequence.greedy, among=sequence.among)
 
     def _ease(self, sequence: Sequence) -> None:
         """Push an answer that comes near its limit towards its end: the end itself where a

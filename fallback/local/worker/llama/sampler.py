@@ -14,6 +14,7 @@ from fallback.local.worker.sampling import PENALTY_TOKENS, SamplerSettings
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 _RANDOM_SEED = 0xFFFFFFFF
+_COLUMNS = 1024
 
 
 class Candidates:
@@ -23,12 +24,15 @@ class Candidates:
         self._ids = np.arange(size, dtype=np.int32)
         self._held: npt.NDArray[np.float32] = np.zeros(size, dtype=np.float32)
         self._logits = self._held
+        self._row: type[ctypes.Array[ctypes.c_float]] = ctypes.c_float * size
         self._array = np.zeros(size, dtype=_CANDIDATE)
+        self._data = self._array.ctypes.data_as(ctypes.POINTER(llama_cpp.llama_token_data))
         self._native: Any = llama_cpp.llama_token_data_array()
 
     def load(self, logits: Any) -> None:
         """Take the logits llama.cpp holds (a pointer, valid until the next step)."""
-        self._held = np.ctypeslib.as_array(logits, shape=self._ids.shape)
+        row = self._row.from_address(ctypes.addressof(logits.contents))
+        self._held = np.frombuffer(memoryview(row), dtype=np.float32)
         self.reload()
 
     def reload(self) -> None:
@@ -44,20 +48,36 @@ class Candidates:
         """Leave only the tokens of the mask."""
         self._own()[~mask[: len(self._ids)]] = -np.inf
 
-    def draw(self, chain: Any, *, argmax: bool) -> int:
+    def draw(self, chain: Any, *, argmax: bool, among: int | None = None) -> int:
         """Sample one token; the chain does not yet count it as said. With `argmax` the most
-        likely one, which is what a greedy chain without penalties would draw."""
+        likely one, which is what a greedy chain without penalties would draw. `among`: the chain
+        draws one of so many of the most likely, whatever the others are."""
         if argmax:
             return int(self._logits.argmax())
-        self._array["id"] = self._ids
-        self._array["logit"] = self._logits
+        ids = self._ids if among is None else self._likeliest(among)
+        count = len(ids)
+        self._array["id"][:count] = ids
+        self._array["logit"][:count] = self._logits if ids is self._ids else self._logits[ids]
         native = self._native
-        native.data = self._array.ctypes.data_as(ctypes.POINTER(llama_cpp.llama_token_data))
-        native.size = len(self._array)
+        native.data = self._data
+        native.size = count
         native.selected = -1
         native.sorted = False
         llama_cpp.llama_sampler_apply(chain, ctypes.byref(native))
         return int(native.data[native.selected].id)
+
+    def _likeliest(self, count: int) -> npt.NDArray[np.intp]:
+        """At least the `count` most likely tokens, and hardly more; all, if those are many.
+
+        The greatest of each column of the logits are candidates for them: the `count`-th of
+        these is a bound that at least so many tokens reach.
+        """
+        if not count <= _COLUMNS <= len(self._ids):
+            return self._ids.astype(np.intp)
+        rows = len(self._ids) // _COLUMNS
+        greatest = self._logits[: rows * _COLUMNS].reshape(rows, _COLUMNS).max(axis=0)
+        bound = np.partition(greatest, -count)[-count]
+        return np.flatnonzero(self._logits >= bound)
 
     def _own(self) -> npt.NDArray[np.float32]:
         """The logits, as a copy that may be changed."""

@@ -24,6 +24,7 @@ class Sequence:
         self.slot: int | None = None
         self.computed = 0
         self.greedy = prepared.sampler.is_argmax
+        self.among = prepared.sampler.among
         self.chain = sampler_chain(prepared.sampler, vocabulary_size)
         self.constraint = prepared.constraint
         self.complete = False
