@@ -5,8 +5,7 @@ bytes -> dialect -> conversation -> grammar -> engine -> answer events -> dialec
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -31,8 +30,7 @@ from fallback.core.splice import LeadingSpaces, continuation
 from fallback.core.tool_formats import AnswerReader, ToolFormat, format_for
 from fallback.core.unfit import unfit
 from fallback.dialects.base import AnswerContext, Dialect, Seam, StreamEncoder
-
-Send = Callable[[bytes], Awaitable[None]]
+from fallback.tiers.keepalive import Send, kept_alive
 
 _JSON = ((b"content-type", b"application/json"),)
 _EVENT_STREAM = (
@@ -110,19 +108,21 @@ class StreamedAnswer:
     async def deliver(self, send: Send) -> FallbackError | None:
         """Send all of it. The error, if the engine gave up: the client has been told by then."""
         try:
-            for ready in (self._started, *self._ahead):
-                await self._pass_on(ready, send)
-            async with aclosing(_or_silence(self._events, self._keepalive_s)) as events:
+            async with (
+                aclosing(self._events) as events,
+                kept_alive(send, self._encoder.keepalive, self._keepalive_s) as send_on,
+            ):
+                for ready in (self._started, *self._ahead):
+                    await self._pass_on(ready, send_on)
                 async for event in events:
-                    await self._pass_on(event, send)
+                    await self._pass_on(event, send_on)
         except FallbackError as error:
             await send(self._encoder.error(error.message, code=error.code))
             return error
         return None
 
-    async def _pass_on(self, event: AnswerEvent | None, send: Send) -> None:
-        encode = self._encoder
-        if chunk := encode.keepalive() if event is None else encode.encode(event):
+    async def _pass_on(self, event: AnswerEvent, send: Send) -> None:
+        if chunk := self._encoder.encode(event):
             await send(chunk)
         self.whole = isinstance(event, Finished)
 
@@ -376,32 +376,6 @@ def _finished(event: GenerationFinished, reason: StopReason, spent_tokens: int) 
             cached_tokens=event.cached_tokens,
         ),
     )
-
-
-async def _or_silence(
-    events: AsyncGenerator[AnswerEvent, None], silence_s: float
-) -> AsyncGenerator[AnswerEvent | None, None]:
-    """The events, and None for every `silence_s` seconds without one."""
-    pending: asyncio.Future[AnswerEvent] | None = None
-    try:
-        while True:
-            pending = pending or asyncio.ensure_future(anext(events))
-            done, _ = await asyncio.wait({pending}, timeout=silence_s)
-            if not done:
-                yield None
-                continue
-            try:
-                event = pending.result()
-            except StopAsyncIteration:
-                return
-            pending = None
-            yield event
-    finally:
-        if pending is not None:
-            pending.cancel()
-            # Its end is taken note of, too: a task whose exception nobody reads is a bug's trace.
-            await asyncio.gather(pending, return_exceptions=True)
-        await events.aclose()
 
 
 def _extra(provenance: Provenance) -> dict[str, Any]:

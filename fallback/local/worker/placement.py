@@ -5,6 +5,8 @@ Rules of this file:
   them 10 ms. Of equals the cheapest wins: keep, copy, restore from RAM, from disk.
 - A sequence starts in the slot where the least is lost: one that holds its own beginning or
   nothing that is not held elsewhere; else the one used longest ago, whose state is saved first.
+- What lies in a slot is worth its reuse from a few tokens on, such as a template's usual system
+  message; a saved state from as many as are worth saving.
 - A state longer than a slot cannot be restored, not even a part of it, and counts as not there.
 """
 
@@ -18,6 +20,8 @@ import msgspec
 from fallback.local.worker.lease import Copy, Keep, Restore, Save, Source
 from fallback.local.worker.saved_states import SavedState, SavedStates, key_of
 from fallback.local.worker.token_trie import TOKEN_BYTES, common, length
+
+_WORTH_COPYING = 8
 
 
 class Slot:
@@ -107,8 +111,10 @@ class Placement:
             for slot in self._slots
         }
         reach, state = self._find_state(tokens, limit)
+        if reach < self._min_tokens:
+            reach = 0
         best = max(reach, *reaches.values())
-        if best < self._min_tokens:
+        if best < min(_WORTH_COPYING, self._min_tokens):
             return Found()
         holders = tuple(number for number, each in reaches.items() if each == best)
         return Found(tokens=best, slots=holders, state=state if reach == best else None)

@@ -104,7 +104,6 @@ class Ours:
             "CONTEXT_TOKENS": str(task.context_tokens),
             "REQUEST_TOKENS": str(task.slot_tokens),
             "SLOTS": str(task.slots),
-            "STANDBY": "loaded",
             "CALIBRATE": "auto" if self.calibrates else "off",
         }
         return Launch(
@@ -168,11 +167,13 @@ def our_environment(directory: Path) -> dict[str, str]:
 
 
 def _patient_environment(directory: Path) -> dict[str, str]:
-    """Only the local tier, and no deadline or clamp: both sides are to read and write the same."""
+    """Only the local tier, and no deadline or clamp: both sides are to read and write the same.
+    Nothing is kept warm, for the machine is not idle: the other side has its turn."""
     config = directory / "fallback.toml"
     config.write_text('[[rules]]\nmatch.path = "*"\ntiers = ["local"]\n')
     return our_environment(directory) | {
         "FALLBACK_CONFIG": str(config),
+        "FALLBACK_LOCAL__STANDBY": "loaded",
         "FALLBACK_LOCAL__MAX_OUTPUT_TOKENS": "4096",
         "FALLBACK_LOCAL__READY_TIMEOUT_S": str(_PATIENCE_S),
         "FALLBACK_DEADLINES__LOCAL_FIRST_CONTENT_S": str(_PATIENCE_S),
