@@ -86,3 +86,4 @@ class Keeper:
     def _note(self, writer: SpillWriter) -> None:
         for spill, dropped in writer.done():
             writer.drop(self._cache.spilled(spill, dropped))
+        writer.drop(self._residence.take_bad())

@@ -46,6 +46,7 @@ class Residence:
         self._memory = memory
         self._read = read
         self._blobs: dict[str, Blob] = {}
+        self._bad: list[str] = []
 
     def __repr__(self) -> str:
         return f"<Residence states={len(self._blobs)} {self._cache!r}>"
@@ -60,7 +61,14 @@ class Residence:
         self._memory.clear(lease.slot)
         for key in self._cache.failed(id):
             self._blobs.pop(key, None)
+            self._bad.append(key)
         return lease.slot, 0
+
+    def take_bad(self) -> list[str]:
+        """The keys of states that turned out to be no good since the last call: the disk need not
+        keep them."""
+        bad, self._bad = self._bad, []
+        return bad
 
     def grown(self, id: int, computed: int) -> None:
         """The slot of a running sequence holds so many of its tokens now."""

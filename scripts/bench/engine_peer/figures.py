@@ -10,15 +10,29 @@ from engine_peer.reading import Answer
 
 
 def decode_rate(answers: Sequence[Answer]) -> float:
-    """Tokens a second of all answers together, from the first content of any to the end of all.
+    """Tokens a second of all answers together while all of them run: from the first content of the
+    last to the end of the first. When each begins is told by `median_wait_s`. Raises `ValueError`
+    where there was no such time."""
+    began = max(answer.content_at[0] for answer in answers)
+    ended = min(answer.content_at[-1] for answer in answers)
+    if ended <= began:
+        raise ValueError("the answers did not run at the same time")
+    return sum(_tokens_within(answer, began, ended) for answer in answers) / (ended - began)
 
-    The first token of each is the prompt's reading, not decoding, and does not count. What keeps
-    one waiting while others are decoded lowers the rate, as it should.
-    """
-    began = min(answer.content_at[0] for answer in answers)
+
+def _tokens_within(answer: Answer, began: float, ended: float) -> float:
+    """The first part is one token; each later one is as many as it is on average, for half a
+    character makes no part of its own."""
+    later = answer.content_at[1:]
+    each = (answer.output_tokens - 1) / len(later)
+    return each * sum(began < at <= ended for at in later)
+
+
+def joint_rate(answers: Sequence[Answer]) -> float:
+    """Tokens a second of answers that were asked at once, from the question to the last's end."""
     ended = max(answer.content_at[-1] for answer in answers)
-    tokens = sum(answer.output_tokens - 1 for answer in answers)
-    return tokens / (ended - began)
+    asked = min(answer.asked_at for answer in answers)
+    return sum(answer.output_tokens for answer in answers) / (ended - asked)
 
 
 def whole_rate(answers: Sequence[Answer]) -> float:

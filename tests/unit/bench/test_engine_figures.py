@@ -4,6 +4,7 @@ import pytest
 from engine_peer.figures import (
     Stream,
     decode_rate,
+    joint_rate,
     longest_pause_s,
     median_wait_s,
     slowdown,
@@ -32,8 +33,19 @@ def test_decode_rate_of_one() -> None:
 
 
 def test_decode_rate_of_several() -> None:
-    """Answers at the same time add up, from the first content of any to the end of all."""
-    assert decode_rate([answer(1.0, 2.0, 3.0), answer(2.0, 3.0, 4.0, 5.0)]) == 5 / 4
+    """Answers add up while all of them run: from the last's first content to the first's end."""
+    assert decode_rate([answer(1.0, 2.0, 3.0, 4.0), answer(2.0, 2.5, 3.0, 4.0, 5.0)]) == 5 / 2
+
+
+def test_no_decode_rate_of_one_after_the_other() -> None:
+    """Answers that never ran at the same time have none."""
+    with pytest.raises(ValueError, match="same time"):
+        decode_rate([answer(1.0, 2.0), answer(3.0, 4.0)])
+
+
+def test_joint_rate() -> None:
+    """From the question to the end of the last, with all that was waited for."""
+    assert joint_rate([answer(1.0, 2.0), answer(3.0, 4.0, 5.0)]) == 1.0
 
 
 def test_tokens_rather_than_parts() -> None:

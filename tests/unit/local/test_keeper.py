@@ -16,7 +16,7 @@ from fallback.local.worker.residence import Blob, Residence, from_bytes
 from fallback.local.worker.spill import Blob as Bytes
 from fallback.local.worker.spill import SpillStore
 from fallback.local.worker.spill_writer import SpillWriter
-from fallback.local.worker.token_trie import unpack
+from fallback.local.worker.token_trie import pack, unpack
 
 SLOTS = 8
 
@@ -131,6 +131,17 @@ def test_all_is_written_in_the_quiet(house: House) -> None:
         assert house.disk.written.acquire(timeout=60)
     assert house.disk.tokens() == {b"hello", b"world"}
     assert house.keeper.cache_bytes == len(b"hello" + b"world")
+
+
+def test_what_is_no_good_is_deleted(house: House) -> None:
+    """A state on disk that the memory does not take is not offered to the next life."""
+    spill = Spill(key="bad", tokens=pack(list(b"hello")))
+    house.disk.write(spill, b"no state")
+    house.cache.adopt([spill])
+    house.serve(b"hello you")
+    house.keeper.tidy()
+    assert house.writer.close(60)
+    assert b"hello" not in house.disk.tokens()
 
 
 def test_all_done(house: House) -> None:

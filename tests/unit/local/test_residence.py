@@ -176,6 +176,8 @@ def test_what_cannot_be_restored(broken: str) -> None:
     assert house.memory.kv == [b""]
     assert house.residence.blob(key(HELLO)) is None
     assert house.cache.match(list(HELLO_YOU)) == 0
+    assert house.residence.take_bad() == [key(HELLO)]
+    assert house.residence.take_bad() == []
 
 
 @pytest.mark.parametrize("broken", ["copy", "cut", "holds"])

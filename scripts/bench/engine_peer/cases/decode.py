@@ -5,7 +5,7 @@ from functools import partial
 
 from engine_peer.cases.base import Bench, Case, alike, memory_measures, memory_values
 from engine_peer.chat import question
-from engine_peer.figures import decode_rate, median_wait_s
+from engine_peer.figures import decode_rate, joint_rate, median_wait_s
 from engine_peer.prompts import story
 from engine_peer.race import Racer, Values
 from engine_peer.report import Measure
@@ -32,6 +32,7 @@ async def _measure(bench: Bench, streams: int, racer: Racer, number: int) -> Val
     answers = await asyncio.gather(*(racer.chat.ask(each) for each in asks))
     return {
         f"decode/{streams}": decode_rate(answers),
+        f"decode_joint/{streams}": joint_rate(answers),
         f"decode_wait_s/{streams}": median_wait_s(answers),
         f"decode_tokens/{streams}": sum(each.output_tokens for each in answers),
     } | memory_values("decode", streams, racer)
@@ -43,6 +44,10 @@ CASE = Case(
     measures=(
         *(
             Measure(key=f"decode/{n}", title=f"tokens/s, {n} at once", at_least=1.0)
+            for n in STREAMS
+        ),
+        *(
+            Measure(key=f"decode_joint/{n}", title=f"tokens/s with the reading, {n} at once")
             for n in STREAMS
         ),
         *(
