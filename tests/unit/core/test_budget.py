@@ -58,10 +58,19 @@ def test_what_is_cached_costs_no_time() -> None:
     assert choose(5.0, {2896: Cut(range(2800), cached=2500)})[0] == 2800
 
 
+def test_a_conversation_goes_on_as_it_was_fitted() -> None:
+    """Though a larger prompt could be read in time, the one that lies there is taken; unless it is
+    much smaller, or has to be read itself."""
+    read = {1024: Cut(range(1024), cached=1000)}
+    assert choose(20.0, read)[0] == 1024
+    assert choose(45.0, read)[0] == 4096
+    assert choose(20.0, {1024: Cut(range(1024), cached=600)})[0] == 1448
+
+
 def test_a_prompt_that_nothing_was_cut_from_is_not_tried_again() -> None:
     """Budgets that hold the whole conversation would give the same."""
     sizes = {4096: Cut(range(900))}
-    assert choose(8.0, sizes) == (724, [4096, 724])
+    assert choose(8.0, sizes) == (724, [4096, 724, 512, 362])
 
 
 def test_where_none_is_in_time_the_soonest_is_taken() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from engine_peer.cases.base import PLAIN, Bench, Case
+from engine_peer.cases.base import Bench, Case
 from engine_peer.contenders import Contender, LlamaServer, OursSame
 from engine_peer.figures import whole_rate
 from engine_peer.files import EDITS, Edit
@@ -24,8 +24,8 @@ _SHOWN = 24
 async def _run(bench: Bench) -> None:
     task = bench.task(len(EDITS), _SLOT_TOKENS)
     contenders: tuple[Contender, ...] = (
-        OursSame(task, {**PLAIN, "drafts": True}),
-        OursSame(task, PLAIN, name=WITHOUT),
+        OursSame(task, {"drafts": True}),
+        OursSame(task, {"drafts": False}, name=WITHOUT),
         LlamaServer(task, same=True),
         LlamaServer(task, same=True, options=("--spec-type", "ngram-simple"), name=PEER_DRAFTS),
     )
