@@ -55,8 +55,12 @@ class SamplerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def settings_for(sampling: Sampling) -> SamplerSettings:
     """What the client asked for, out of range values brought into range."""
+    temperature = max(0.0, _or(sampling.temperature, TEMPERATURE))
     return SamplerSettings(
-        temperature=max(0.0, _or(sampling.temperature, TEMPERATURE)),
+        temperature=temperature,
+        # Who asks for the likeliest token gets it: a file that is given again, or JSON, repeats
+        # itself rightly, and a penalty makes close choices where the model has none.
+        repeat_penalty=REPEAT_PENALTY if temperature > 0 else 1.0,
         # A top-k is always there: a top-p over the whole vocabulary costs milliseconds a token.
         top_k=sampling.top_k if sampling.top_k is not None and sampling.top_k > 0 else TOP_K,
         top_p=min(1.0, max(0.0, _or(sampling.top_p, TOP_P))),

@@ -31,8 +31,19 @@ def test_sampling_range() -> None:
     """What the client sets is kept, brought into range where it is out of it."""
     wished = Sampling(temperature=-1, top_p=7.0, top_k=0, seed=-1, presence_penalty=0.5)
     assert settings_for(wished) == SamplerSettings(
-        temperature=0, top_p=1.0, top_k=40, seed=0xFFFFFFFF, presence_penalty=0.5
+        temperature=0,
+        top_p=1.0,
+        top_k=40,
+        seed=0xFFFFFFFF,
+        presence_penalty=0.5,
+        repeat_penalty=1.0,
     )
+
+
+def test_the_likeliest_token_is_the_models_own() -> None:
+    """At temperature 0 nothing of ours weighs against what was said before."""
+    assert settings_for(Sampling(temperature=0.0)).is_argmax
+    assert not settings_for(Sampling(temperature=0.1)).is_argmax
 
 
 def test_end_bias() -> None:
