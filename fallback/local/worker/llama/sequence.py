@@ -9,10 +9,13 @@ from fallback.local.worker.lookup import Lookup
 from fallback.local.worker.prepared import Prepared
 from fallback.local.worker.sampling import end_bias
 
-# A prompt's last tokens are computed anew though they are held somewhere: as one batch they come
-# out as they did the first time, which one token alone does not. So an answer at temperature 0
-# does not depend on what was asked before.
-_FRESH_TOKENS = 16
+# A prompt's last tokens are computed anew though they are held somewhere: several at once come out
+# as they did when the whole prompt was read, which one token alone does not. For llama.cpp
+# multiplies one row in attention by another kernel than several; the difference is mostly lost in
+# the quantization that follows, but not always. Four, as its widest kernels take four rows. So an
+# answer at temperature 0 does not depend on what was asked before (without flash attention, which
+# rounds by the number of threads and tokens).
+_FRESH_TOKENS = 4
 
 
 class Sequence:
