@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 
+import msgspec
+
 from fallback.core.conversation import Conversation
 from fallback.core.errors import (
     BadRequest,
@@ -76,8 +78,10 @@ class LocalEngine:
         await self._supervisor.stop()
 
     def status(self) -> EngineStatus:
-        """The state now; `active` and `queued` are as of the last heartbeat."""
-        return self._supervisor.status()
+        """The state now. `active` is as of the last heartbeat, who came since is `queued`."""
+        status = self._supervisor.status()
+        queued = max(status.queued, self._generating - status.active)
+        return msgspec.structs.replace(status, queued=queued)
 
     async def ready(self, timeout_s: float) -> ModelIdentity:
         """Wait for a loaded model. Raises `EngineNotReady` with the reason."""

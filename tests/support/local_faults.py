@@ -16,10 +16,12 @@ _DOWN = always(refusal(503, "api_error", "server_error"))
 
 
 def hurting(hurt: Callable[[int], None]) -> Callable[[Fallback], None]:
-    """Waits until the worker is at work, hurts it (by its pid), waits for another one."""
+    """Waits until the engine has work, hurts its worker (by its pid), waits for another one."""
 
     def meanwhile(service: Fallback) -> None:
-        service.await_status(lambda status: status["local"]["active"] > 0, "at work")
+        service.await_status(
+            lambda status: status["local"]["active"] + status["local"]["queued"] > 0, "at work"
+        )
         before = service.status()["local"]
         hurt(before["pid"])
         service.await_status(
