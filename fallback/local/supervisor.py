@@ -35,7 +35,9 @@ WORKER_COMMAND = (sys.executable, "-P", "-m", "fallback.local.worker")
 
 _BACKOFF_FIRST_S = 0.1
 _BACKOFF_MAX_S = 30.0
-_HEALTHY_S = 60.0
+# A worker that has served so long was not lost to what made it start. One that dies of a request
+# does so sooner, and whoever asks for too much is told by `resume.MAX_RESUMES`.
+_HEALTHY_S = 15.0
 _PATIENCE = 3
 _FILE_POLL_S = 1.0
 _FILE_POLLS = 300
