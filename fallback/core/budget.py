@@ -65,7 +65,7 @@ def choose_budget(
             return prompt
         held, cached = len(prompt.tokens), cached_tokens(prompt)
         seconds = prefill_s(held - cached, cached)
-        if seconds <= _AT_ONCE_S and cached >= held / 2:
+        if seconds <= min(_AT_ONCE_S, within_s) and cached >= held / 2:
             return prompt
         if best is None and seconds <= within_s:
             best = prompt

@@ -11,7 +11,9 @@ import psutil
 from fallback.local.worker.crowd import Used
 
 _TOPOLOGY = Path("/sys/devices/system/cpu")
-_RARE = ("irq", "softirq")
+# `guest` time is counted within `user` already; what a hypervisor took counts as unused, for fewer
+# threads would not bring it back.
+_BUSY = ("user", "nice", "system", "irq", "softirq")
 
 
 def physical_cores() -> int:
@@ -19,36 +21,30 @@ def physical_cores() -> int:
 
     Linux tells; elsewhere every logical processor counts.
     """
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    return len({_core(cpu) for cpu in os.sched_getaffinity(0)})
+    return len({_core(cpu) for cpu in _usable()})
 
 
 def logical_cores() -> int:
     """Hardware threads this process may use."""
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    return len(os.sched_getaffinity(0))
+    return len(_usable())
 
 
 def used() -> Used:
-    """What these processors have done so far. Time that a hypervisor took counts as unused: fewer
-    threads would not bring it back. Takes 0.1 ms."""
+    """What these processors have done so far. Takes 0.1 ms."""
     usable = _usable()
-    times = [
-        each
-        for cpu, each in enumerate(psutil.cpu_times(percpu=True))
-        if usable is None or cpu in usable
-    ]
-    # `guest` time is counted within `user` already.
     all_s = sum(
-        getattr(each, name, 0.0) for each in times for name in ("user", "nice", "system", *_RARE)
+        getattr(times, name, 0.0)
+        for cpu, times in enumerate(psutil.cpu_times(percpu=True))
+        if cpu in usable
+        for name in _BUSY
     )
     return Used(all_s=all_s, own_s=time.process_time())
 
 
-def _usable() -> set[int] | None:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+def _usable() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
 
 
 def _core(cpu: int) -> str:

@@ -67,6 +67,12 @@ def test_a_conversation_goes_on_as_it_was_fitted() -> None:
     assert choose(20.0, {1024: Cut(range(1024), cached=600)})[0] == 1448
 
 
+def test_at_once_is_not_later_than_in_time() -> None:
+    """Where less than a second is left, what was mostly read before has to be read in that."""
+    sizes = {1024: Cut(range(1024), cached=950), 724: Cut(range(724), cached=700)}
+    assert choose(0.3, sizes)[0] == 724
+
+
 def test_a_prompt_that_nothing_was_cut_from_is_not_tried_again() -> None:
     """Budgets that hold the whole conversation would give the same."""
     sizes = {4096: Cut(range(900))}
