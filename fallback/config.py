@@ -64,7 +64,8 @@ class Local(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     The requests that run, up to `slots` of them, share `context_tokens` (0: what the model was
     trained for, at most 32768, if the memory suffices), of which one may have `request_tokens` (0:
     half, so that at least two can always run side by side). `threads` is the most it computes with
-    (0: the physical cores); `memory_mb = 0` four fifths of what is free, `gpu_layers = -1` as many as the GPUs hold.
+    (0: the physical cores). `memory_mb = 0` takes four fifths of what is free, `gpu_layers = -1` as
+    many as the GPUs hold.
     `calibrate` measures, when nobody needs the model, how it runs best here; `requantize` lets a
     faster quantization of it be made. After `idle_unload_s` without work (0: never) the model is
     unloaded until someone asks.
