@@ -86,4 +86,5 @@ class Keeper:
     def _note(self, writer: SpillWriter) -> None:
         for spill, dropped in writer.done():
             writer.drop(self._cache.spilled(spill, dropped))
+            self._residence.let_go(self._cache.threefold())
         writer.drop(self._residence.take_bad())

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 
 from fallback.local.worker.lease import Lease, Restore, Save, Spill
 from fallback.local.worker.placement import Option, Placement, Slot
-from fallback.local.worker.saved_states import SavedStates
+from fallback.local.worker.saved_states import SavedStates, key_of
 from fallback.local.worker.token_trie import pack
 
 
@@ -168,6 +168,11 @@ class PrefixCache:
         """A state was written to disk, and those of the keys `dropped` were deleted there to make
         room. Returns the keys of those that the disk need not keep any more."""
         return self._states.spilled(spill, dropped)
+
+    def threefold(self) -> tuple[str, ...]:
+        """The keys of the states to drop from RAM: they lie in an idle slot and on disk too."""
+        keys = [key_of(slot.tokens) for slot in self._slots if slot.id is None]
+        return tuple(key for key in keys if self._states.let_go(key))
 
     def adopt(self, spills: Iterable[Spill]) -> None:
         """These states are on disk, from an earlier run."""

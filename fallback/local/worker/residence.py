@@ -5,7 +5,7 @@ The order of the steps of a lease, and why, is told in `lease.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -86,8 +86,7 @@ class Residence:
             return None
         kept = np.asarray(blob)
         self._blobs[save.key] = kept
-        for key in self._cache.saved(save.key, len(kept)):
-            self._blobs.pop(key, None)
+        self.let_go(self._cache.saved(save.key, len(kept)))
         return kept
 
     def pack(self) -> None:
@@ -99,6 +98,11 @@ class Residence:
         """There is another context, of so many slots."""
         self._memory = memory
         self._cache.resize(slots)
+
+    def let_go(self, keys: Iterable[str]) -> None:
+        """Drop these states from RAM."""
+        for key in keys:
+            self._blobs.pop(key, None)
 
     def blob(self, key: str) -> Blob | None:
         """A state that is kept beside the context."""

@@ -80,12 +80,19 @@ class SpillWriter:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (order := self._orders.get()) is not None:
-            if isinstance(order, str):
-                self._store.drop(order)
-                continue
-            spill, state = order
-            self._written.put((spill, self._store.write(spill, state)))
-            with self._room:
-                self._waiting -= 1
-                self._room.notify()
+        while self._carry_out(self._orders.get()):
+            pass
+
+    def _carry_out(self, order: _Order) -> bool:
+        """A function of its own, so that no state outlives its order while the next is awaited."""
+        if order is None:
+            return False
+        if isinstance(order, str):
+            self._store.drop(order)
+            return True
+        spill, state = order
+        self._written.put((spill, self._store.write(spill, state)))
+        with self._room:
+            self._waiting -= 1
+            self._room.notify()
+        return True

@@ -13,6 +13,7 @@ from fallback.local.worker.keeper import QUIET_S, Keeper
 from fallback.local.worker.lease import Spill
 from fallback.local.worker.prefix_cache import PrefixCache
 from fallback.local.worker.residence import Blob, Residence, from_bytes
+from fallback.local.worker.saved_states import key_of
 from fallback.local.worker.spill import Blob as Bytes
 from fallback.local.worker.spill import SpillStore
 from fallback.local.worker.spill_writer import SpillWriter
@@ -130,7 +131,17 @@ def test_all_is_written_in_the_quiet(house: House) -> None:
     for _ in range(2):
         assert house.disk.written.acquire(timeout=60)
     assert house.disk.tokens() == {b"hello", b"world"}
-    assert house.keeper.cache_bytes == len(b"hello" + b"world")
+
+
+def test_what_lies_in_a_slot_and_on_disk_takes_no_ram(house: House) -> None:
+    """The copy that was made to be written is dropped once it is."""
+    house.serve(b"hello")
+    house.now += QUIET_S
+    while house.tidy()[-1] != math.inf:
+        house.disk.written.acquire(timeout=0.05)
+    assert house.keeper.cache_bytes == 0
+    assert house.residence.blob(key_of(pack(list(b"hello")))) is None
+    assert house.cache.match(list(b"hello you")) == len(b"hello")
 
 
 def test_what_is_no_good_is_deleted(house: House) -> None:

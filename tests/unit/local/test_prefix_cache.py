@@ -198,6 +198,13 @@ class CacheMachine(RuleBasedStateMachine):
         for key in self.cache.spilled(spill, dropped):
             del self.executor.disk[key]
 
+    @rule()
+    def let_go(self) -> None:
+        for key in self.cache.threefold():
+            state = self.executor.ram.pop(key)
+            assert state in self.executor.kv
+            assert key in self.executor.disk
+
     @precondition(lambda self: self.executor.ram or self.executor.disk)
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:

@@ -461,6 +461,23 @@ def test_the_disk_keeps_no_beginnings() -> None:
     assert cache.match(tokens("hello me")) == 6
 
 
+def test_threefold() -> None:
+    """What a slot holds and the disk has leaves RAM; what only one of them has stays."""
+    cache = Cache(slots=2)
+    cache.serve(1, "hello")
+    cache.serve(2, "world")
+    for _ in range(2):
+        save = cache.backup()
+        assert save is not None
+        cache.saved(save.key, save.tokens)
+    assert cache.threefold() == ()
+    cache.spilled(spill("hello"))
+    assert cache.threefold() == (key("hello"),)
+    assert cache.state_bytes == len("world")
+    assert cache.start(3, "other").saves == ()
+    assert cache.start(4, "hello you").source == Restore(key("hello"), 5)
+
+
 def test_repr() -> None:
     """What the cache holds can be read at a glance."""
     cache = Cache(slots=2)
