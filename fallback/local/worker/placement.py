@@ -6,7 +6,7 @@ Rules of this file:
 - A sequence starts in the slot where the least is lost: one that holds its own beginning or
   nothing that is not held elsewhere; else the one used longest ago, whose state is saved first.
 - What lies in a slot is worth its reuse from a few tokens on, such as a template's usual system
-  message; a saved state from as many as are worth saving.
+  message; a saved state from as many as are worth saving, and an eighth of the whole.
 - A state longer than a slot cannot be restored, not even a part of it, and counts as not there.
 """
 
@@ -22,6 +22,9 @@ from fallback.local.worker.saved_states import SavedState, SavedStates, key_of
 from fallback.local.worker.token_trie import TOKEN_BYTES, common, length
 
 _WORTH_COPYING = 8
+# A state is as large as all of its sequence: for an answer that nobody went on from, at the end
+# of a long prompt that is held elsewhere, it is too much, and takes longer than it saves.
+_LEAST_SHARE = 1 / 8
 
 
 class Slot:
@@ -162,7 +165,10 @@ class Placement:
 
     def _save(self, slot: Slot, kept: int) -> Save | None:
         """None where too little would be lost, or the budget is too small for it."""
-        if slot.computed - kept < self._min_tokens or not self._states.may_fit(slot.computed):
+        lost = slot.computed - kept
+        if lost < max(self._min_tokens, slot.computed * _LEAST_SHARE):
+            return None
+        if not self._states.may_fit(slot.computed):
             return None
         return Save(key=key_of(slot.tokens), slot=slot.number, tokens=slot.computed)
 

@@ -137,6 +137,17 @@ def test_displaced_is_saved_and_comes_back() -> None:
     assert lease.saves == (Save(key=key("world"), slot=0, tokens=5),)
 
 
+@pytest.mark.parametrize(("answer", "saved"), [("four", False), ("twelve chars", True)])
+def test_an_end_that_is_small_beside_the_whole_is_not_saved(answer: str, saved: bool) -> None:
+    """The same long prompt asked again: its last answer is lost, unless it is worth the bytes."""
+    cache = Cache()
+    prompt = "p" * 79
+    cache.serve(1, prompt + answer)
+    lease = cache.start(2, prompt + "?")
+    assert (lease.source, lease.reused) == (Keep(), len(prompt))
+    assert bool(lease.saves) is saved
+
+
 def test_the_longest_wins() -> None:
     """A saved state that holds more is preferred to a slot that holds less."""
     cache = Cache()
