@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from fallback.core.conversation import Conversation, Text
 
@@ -21,14 +21,40 @@ def _words(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)
 
 
-_COMPACTION_WORDS = (
-    _words(r"(create|write|provide|produce|prepare)\b[^.]{0,60}\bsummary|summari[sz]e"),
-    _words(r"(context|conversation|checkpoint) compaction"),
-    _words(r"hand-?(off|over) summary"),
-    _words(r"(another|next) (llm|model|agent|assistant)"),
-    _words(r"(continu|resum)(e|ing)\b[^.]{0,40}\b(work|task|session|conversation)"),
-    _words(r"(not|never|without) (call|us|invok)(e|ing)?\b[^.]{0,20}\btools?"),
-    re.compile(r"<analysis>.*<summary>|<summary>.*<analysis>", re.IGNORECASE | re.DOTALL),
+_SUCCESSORS = ("llm", "model", "agent", "assistant")
+
+
+class _Mark(NamedTuple):
+    """A pattern, and what a lower-case text must contain one of to hold it. The search takes a
+    millisecond for a long text, and the look for its words none."""
+
+    pattern: re.Pattern[str]
+    words: tuple[str, ...]
+
+    def is_in(self, text: str, lower: str) -> bool:
+        return any(word in lower for word in self.words) and bool(self.pattern.search(text))
+
+
+_COMPACTION_MARKS = (
+    _Mark(
+        _words(r"(create|write|provide|produce|prepare)\b[^.]{0,60}\bsummary|summari[sz]e"),
+        ("summar",),
+    ),
+    _Mark(_words(r"(context|conversation|checkpoint) compaction"), ("compaction",)),
+    _Mark(_words(r"hand-?(off|over) summary"), ("off summary", "over summary")),
+    _Mark(
+        _words(r"(another|next) (llm|model|agent|assistant)"),
+        tuple(f"{one} {who}" for one in ("another", "next") for who in _SUCCESSORS),
+    ),
+    _Mark(
+        _words(r"(continu|resum)(e|ing)\b[^.]{0,40}\b(work|task|session|conversation)"),
+        ("continue", "continuing", "resume", "resuming"),
+    ),
+    _Mark(_words(r"(not|never|without) (call|us|invok)(e|ing)?\b[^.]{0,20}\btools?"), ("tool",)),
+    _Mark(
+        re.compile(r"<analysis>.*<summary>|<summary>.*<analysis>", re.IGNORECASE | re.DOTALL),
+        ("<summary>",),
+    ),
 )
 _COMPACTED = _words(r"continued from a previous conversation|ran out of context")
 _SECTION = _words(
@@ -66,7 +92,8 @@ def _reads_like_compaction(text: str) -> bool:
     if _COMPACTED.search(text):
         return False  # the summary of an earlier compaction, at the head of what came after
     sections = {section.lower() for section in _SECTION.findall(text)}
-    found = [words.search(text) for words in _COMPACTION_WORDS]
+    lower = text.lower()
+    found = [mark.is_in(text, lower) for mark in _COMPACTION_MARKS]
     return _agree(*found, len(sections) >= _MIN_SECTIONS, least=3)
 
 
