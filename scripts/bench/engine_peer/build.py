@@ -30,7 +30,6 @@ OPTIONS = (
     "-DLLAMA_BUILD_EXAMPLES=OFF",
     "-DLLAMA_BUILD_APP=OFF",
     "-DLLAMA_ALL_WARNINGS=OFF",
-    f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={RECIPE}",
 )
 
 
@@ -80,8 +79,10 @@ def _build(folder: Path) -> None:
     )
     run(tools, title="looking for cmake and ninja", log=folder / "tools.log", status=lambda _: None)
     own = os.environ.get("CMAKE_ARGS", "").split()
+    # Its text tells builds apart (`home`), not where this checkout lies.
+    recipe = f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={RECIPE}"
     run(
-        ["cmake", "-S", str(source()), "-B", str(build), *OPTIONS, *own],
+        ["cmake", "-S", str(source()), "-B", str(build), *OPTIONS, recipe, *own],
         title="configuring llama-server",
         log=folder / "configure.log",
         status=lambda _: None,
