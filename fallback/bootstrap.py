@@ -43,8 +43,11 @@ from fallback.signals.ladder import Ladder, Target
 from fallback.signals.prober import Prober
 from fallback.signals.resolver import Resolver
 from fallback.signals.status_page import StatusPage, StatusPages
-from fallback.storage.place import database_path
+from fallback.storage.bookkeeper import Bookkeeper, bookkeeper
+from fallback.storage.ledger_writer import Retention
+from fallback.storage.place import database_place, keys_folder
 from fallback.storage.recorder import OutageRecorder
+from fallback.storage.redaction import redaction
 from fallback.telemetry.log import log_engine, log_health, log_request
 from fallback.telemetry.recent import Recent
 from fallback.tiers.alternate import Alternate, AlternateTier
@@ -92,6 +95,7 @@ class Service:
         self._started = self._clock()
         self._recent = Recent()
         self._outages = _outages(settings, self._clock)
+        self._books = _books(settings)
         self._resolve = Resolver(socket.getaddrinfo)
         self._transport = transport or SwitchTransport(
             connect_s=settings.deadlines.connect_s,
@@ -158,6 +162,7 @@ class Service:
             token=lambda: secrets.token_hex(10),
             observe=self._observe,
             passing=self._standby.saw if self._standby else None,
+            books=self._books,
         )
 
     def _signals(self) -> Prober:
@@ -176,7 +181,9 @@ class Service:
     def _control(self) -> AsgiApp:
         from fallback.web import admin
 
-        return admin.create(self.status, self._recent.find, self._outages, clock=self._clock)
+        return admin.create(
+            self.status, self._recent.find, self._outages, self._books, clock=self._clock
+        )
 
     async def _start(self) -> None:
         # What is here now stays: the collector need not look at it again, nor so often at the
@@ -188,6 +195,8 @@ class Service:
             self._load()
         if self._standby is not None:
             self._standby.start()
+        if self._books is not None:
+            self._books.start()
 
     def _load(self) -> None:
         if isinstance(self._engine, LocalEngine | RemoteEngine):
@@ -201,6 +210,8 @@ class Service:
             await self._engine.stop()
         await self._transport.aclose()
         await self._outages.aclose()
+        if self._books is not None:
+            await self._books.aclose()
 
     def _observe(self, record: FinishedRequest) -> None:
         self._recent(record)
@@ -243,6 +254,7 @@ class Service:
             "local": msgspec.to_builtins(self._engine.status()),
             "standby": self._standby_body(),
             "storage": self._outages.status(),
+            "receipts": self._books.status() if self._books is not None else None,
             "answered_by": self._recent.answered_by(),
         }
 
@@ -263,8 +275,25 @@ def _outages(settings: Settings, clock: Clock) -> OutageRecorder:
         {name: upstream.base_url for name, upstream in settings.upstreams.items()},
         software=f"fallback {__version__}",
     )
-    place = database_path(storage.path) if storage.enabled else None
+    place = database_place(storage.path, storage.url) if storage.enabled else None
     return OutageRecorder(book, place, clock=clock)
+
+
+def _books(settings: Settings) -> Bookkeeper | None:
+    """Who keeps the receipts, where they are kept. Raises `ConfigError`."""
+    storage, receipts = settings.storage, settings.receipts
+    if not (storage.enabled and receipts.enabled):
+        return None
+    place = database_place(storage.path, storage.url)
+    return bookkeeper(
+        place,
+        keys_folder(receipts.keys, place),
+        Retention(days=receipts.keep_days, receipts=receipts.most),
+        redact=None if receipts.redact is None else redaction(receipts.redact),
+        waiting_bytes=receipts.waiting_mb * 1_000_000,
+        max_body_bytes=receipts.max_body_kb * 1000,
+        software=f"fallback {__version__}",
+    )
 
 
 def _health_body(view: HealthView) -> dict[str, Any]:

@@ -114,10 +114,31 @@ class Client(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where outages are kept: a SQLite file, by default in the user's data folder."""
+    """Where outages and receipts are kept: a SQLite file, by default in the user's data folder, or
+    the database of a `url` such as `postgresql://user@host/fallback`."""
 
     enabled: bool = True
     path: str | None = None
+    url: Annotated[str, Meta(pattern=r"^[a-z0-9+]+://")] | None = None
+
+
+class Receipts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A receipt of each request: who answered it, with what, why; no content. Those older than
+    `keep_days` go, and the oldest of more than `most`. While the database cannot be written,
+    `waiting_mb` of them wait. `keys` is the folder of the keys that sign them, by default beside
+    the database's file.
+
+    Where a rule says `keep_bodies`, request and answer are kept beside the receipt, of up to
+    `max_body_kb` each, as `redact` leaves them: a Python function `module:name` that is given
+    "request" or "answer" and the bytes, and returns bytes."""
+
+    enabled: bool = True
+    keep_days: Annotated[float, Meta(gt=0)] = 400.0
+    most: Positive = 1_000_000
+    waiting_mb: Positive = 32
+    max_body_kb: Positive = 256
+    redact: Annotated[str, Meta(pattern=r"^[\w.]+:\w+$")] | None = None
+    keys: str | None = None
 
 
 class Signals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -155,6 +176,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     signals: Signals = Signals()
     local: Local = Local()
     storage: Storage = Storage()
+    receipts: Receipts = Receipts()
     log: Log = Log()
 
 

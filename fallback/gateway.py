@@ -27,7 +27,7 @@ from fallback.core.errors import FallbackError
 from fallback.core.passed import Passed
 from fallback.core.patience import patience_s
 from fallback.core.plan import Step, plan
-from fallback.core.record import FinishedRequest
+from fallback.core.record import Books, FinishedRequest
 from fallback.core.routing import INFERENCE, Router
 from fallback.core.rules import RequestFacts, Rules
 from fallback.dialects.base import Dialect
@@ -39,6 +39,7 @@ from fallback.handling.refusal import refusal
 from fallback.handling.story import Answer, Exchange, Story
 from fallback.handling.turn import Turn
 from fallback.handling.vigil import Vigil, Waiter
+from fallback.handling.witness import Witness
 from fallback.tiers.alternate import AlternateTier
 from fallback.tiers.cloud import CloudTier
 from fallback.tiers.local import LocalTier, StreamedAnswer
@@ -58,7 +59,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 class Gateway:
     """Answers requests. `token` gives a fresh random string; `clock` Unix time in seconds.
-    `passing` hears of the requests that tell of a live conversation."""
+    `passing` hears of the requests that tell of a live conversation; `books` keeps receipts."""
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class Gateway:
         token: Callable[[], str],
         observe: Callable[[FinishedRequest], None],
         passing: Callable[[Passed], None] | None = None,
+        books: Books | None = None,
     ) -> None:
         self._settings = settings
         self._router = router
@@ -92,18 +94,28 @@ class Gateway:
         self._token = token
         self._observe = observe
         self._passing = passing
+        self._books = books
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request. Cancel it when the client leaves: everything it held is freed."""
+        witness = None
+        if self._books is not None:
+            exchange = witness = Witness(exchange)
         headers = dict(exchange.headers)
         route = self._router.route(exchange.method, exchange.path, headers)
         story = Story(exchange, headers, route, f"rcp_{self._token()}", self._clock())
+        if self._books is not None:
+            self._books.begun(story.receipt, story.started, exchange.method, exchange.path)
         try:
             await self._answer(story)
         finally:
             for admission in (story.admission, *story.leases):
                 self._knowledge.release(admission)
-            self._observe(story.record(self._clock()))
+            record = story.record(self._clock())
+            self._observe(record)
+            if self._books is not None and witness is not None:
+                seen = witness.seen(headers, story.case.credential)
+                self._books.finished(record, seen, keep_bodies=story.treatment.keep_bodies)
 
     async def _answer(self, story: Story) -> None:
         story.body = await story.exchange.body(self._settings.max_body_bytes)

@@ -5,10 +5,13 @@ The command-line clients of `tests/clients` are large downloads: they run only w
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import closing
+import postgresql
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -43,6 +46,27 @@ def model_path() -> Path:
     if not _MODEL.exists():
         pytest.fail(f"the model {_MODEL} is not there; run `scripts/serve` once to fetch it")
     return _MODEL
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The URL of a real server, without a database."""
+    try:
+        with postgresql.server() as url:
+            yield url
+    except postgresql.Missing as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Each kind of database, empty: a SQLite file's path, a PostgreSQL's URL."""
+    if request.param == "sqlite":
+        return tmp_path / "of our own" / "fallback.db"
+    server: str = request.getfixturevalue("postgresql_server")
+    return postgresql.create(server, f"test_{uuid.uuid4().hex}")
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typer
 
-from fallback.cli import env, models, outages, serve, status
+from fallback.cli import env, keys, models, outages, serve, status, verify
 
 app = typer.Typer(
     name="fallback",
@@ -17,8 +17,10 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("status")(status.status)
 app.command("env")(env.env)
+app.command("verify")(verify.verify)
 app.add_typer(models.app, name="models")
 app.add_typer(outages.app, name="outages")
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> None:

@@ -194,13 +194,14 @@ class Source:
         from fallback.config import load
         from fallback.core.errors import ConfigError
         from fallback.storage.outages import OutageStore
-        from fallback.storage.place import database_path
+        from fallback.storage.place import database_place, shown
 
         try:
-            place = database_path(load(self._config, os.environ).storage.path)
+            storage = load(self._config, os.environ).storage
         except ConfigError as error:
             _fail(str(error))
-        typer.echo(f"{why}. Reading {place}.", err=True)
+        place = database_place(storage.path, storage.url)
+        typer.echo(f"{why}. Reading {shown(place)}.", err=True)
         return OutageStore(place)
 
     def _read(self, get: Callable[[OutageStore], _T]) -> _T:

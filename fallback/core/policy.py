@@ -78,7 +78,8 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True):
     `local_reason` says why `local` is not among them. `hedge`: whether the next tier starts
     beside a slow cloud, or after how many seconds. `priority`: higher first; `critical` before all
     that is not. `on_*`: whether such an error of the upstream's passes to the client, or the next
-    tier answers instead. `splice_*`: what becomes of a stream that broke inside a tool call's
+    tier answers instead. `keep_bodies`: whether what was asked and answered is kept beside the
+    receipt. `splice_*`: what becomes of a stream that broke inside a tool call's
     arguments, or after signed thinking: an error event, or another tier goes on. `rule` is the
     name of the last rule that applied.
     """
@@ -93,6 +94,7 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True):
     on_credential: OnError = "pass"
     splice_tool_call: OnSeam = "error"
     splice_thinking: OnSeam = "error"
+    keep_bodies: bool = False
     local_reason: str | None = None
     rule: str | None = None
 

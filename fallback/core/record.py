@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, Protocol
 
 import msgspec
 
 from fallback.core.provenance import Provenance
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What passed between client and us. `headers` are the client's, `credential` a digest of its
+    key; `request` is its body where that was read whole, `answer` ours without any coding where it
+    was not too long to keep. Hash in hexadecimal digits and size are those of what was sent."""
+
+    headers: Mapping[bytes, bytes]
+    credential: str
+    request: bytes | None
+    answer: bytes | None
+    answer_sha256: str
+    answer_size: int
 
 
 class FinishedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,3 +43,15 @@ class FinishedRequest(msgspec.Struct, frozen=True, kw_only=True):
     first_content_s: float | None = None
     canary: bool = False
     detail: str | None = None
+
+
+class Books(Protocol):
+    """Who keeps a receipt of each request. Neither call waits for anything, nor raises."""
+
+    def begun(self, id: str, started: float, method: str, path: str) -> None:
+        """A request has come in; `started` in Unix seconds."""
+        ...
+
+    def finished(self, record: FinishedRequest, seen: Seen, *, keep_bodies: bool) -> None:
+        """It has ended."""
+        ...

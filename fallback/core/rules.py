@@ -84,6 +84,7 @@ class Rule(
     on_credential: OnError | None = None
     splice_tool_call: OnSeam | None = None
     splice_thinking: OnSeam | None = None
+    keep_bodies: bool | None = None
     local: Literal["allow", "never"] | None = None
     reason: str | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Mapping
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -36,11 +36,11 @@ class Exchange(Protocol):
         """The whole body, or a stream of it (read or not) where it is over the limit."""
         ...
 
-    async def start(self, status: int, headers: Headers) -> None: ...
+    def start(self, status: int, headers: Headers) -> Awaitable[None]: ...
 
-    async def send(self, chunk: bytes) -> None: ...
+    def send(self, chunk: bytes) -> Awaitable[None]: ...
 
-    async def finish(self, chunk: bytes = b"") -> None:
+    def finish(self, chunk: bytes = b"") -> Awaitable[None]:
         """The proper end. An answer that was started and not finished is aborted."""
         ...
 

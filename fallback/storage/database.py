@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fallback.storage.errors import StorageError
 from fallback.storage.migrations import is_set_up, migrate
+from fallback.storage.place import shown, with_driver
 
 _BUSY_S = 5.0
 
@@ -30,6 +31,7 @@ class Database:
     def __init__(self, place: Path | str, *, busy_s: float = _BUSY_S) -> None:
         self._place = place
         self._busy_s = busy_s
+        self._engines: dict[bool, Engine] = {}
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -54,10 +56,18 @@ class Database:
         with _translated(self._place), self._engine(read_only=True).begin() as connection:
             yield connection if is_set_up(connection) else None
 
+    def __repr__(self) -> str:
+        return f"<Database {shown(self._place)}>"
+
     def _engine(self, *, read_only: bool) -> Engine:
+        if read_only not in self._engines:
+            self._engines[read_only] = self._made(read_only=read_only)
+        return self._engines[read_only]
+
+    def _made(self, *, read_only: bool) -> Engine:
         if isinstance(self._place, Path):
             return _sqlite(self._place, read_only=read_only, busy_s=self._busy_s)
-        return create_engine(self._place, poolclass=NullPool)
+        return create_engine(with_driver(self._place), poolclass=NullPool)
 
 
 def _make(path: Path) -> None:
@@ -94,6 +104,5 @@ def _translated(place: Path | str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, OSError) as error:
-        shown = place if isinstance(place, Path) else "the database"
         told = " ".join(str(getattr(error, "orig", None) or error).split())
-        raise StorageError(f"{shown}: {told}") from error
+        raise StorageError(f"{shown(place)}: {told}") from error

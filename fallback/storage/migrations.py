@@ -55,4 +55,27 @@ def create_outages(connection: Connection) -> None:
     connection.exec_driver_sql("CREATE INDEX outages_started ON outages (started)")
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (create_outages,)
+def create_receipts(connection: Connection) -> None:
+    """The chain: `entry` is what is hashed and signed, the columns before it are what is searched
+    for; `id` is empty where an entry tells of receipts that are missing. `started` is Unix time,
+    all times are microseconds. A checkpoint is a signed statement about the entry `seq`."""
+    # Only a plain INTEGER is SQLite's own key of a row.
+    key = "INTEGER" if connection.dialect.name == "sqlite" else "BIGINT"
+    octets = "BLOB" if connection.dialect.name == "sqlite" else "BYTEA"
+    connection.exec_driver_sql(
+        f"CREATE TABLE receipts (seq {key} NOT NULL PRIMARY KEY, id TEXT UNIQUE, "
+        "started BIGINT NOT NULL, operation TEXT, tier TEXT, upstream TEXT, model TEXT, "
+        "reason TEXT, outage TEXT, status INTEGER, ended TEXT, duration BIGINT, "
+        "first_content BIGINT, entry TEXT NOT NULL)"
+    )
+    connection.exec_driver_sql("CREATE INDEX receipts_started ON receipts (started)")
+    connection.exec_driver_sql(
+        f"CREATE TABLE checkpoints (seq {key} NOT NULL PRIMARY KEY, lost BIGINT NOT NULL, "
+        "jws TEXT NOT NULL)"
+    )
+    connection.exec_driver_sql(
+        f"CREATE TABLE bodies (id TEXT NOT NULL PRIMARY KEY, request {octets}, answer {octets})"
+    )
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (create_outages, create_receipts)

@@ -20,6 +20,7 @@ from fallback.core.health import Change, Evidence, State
 from fallback.core.outages import Outage, OutageBook
 from fallback.core.record import FinishedRequest
 from fallback.storage.errors import StorageError
+from fallback.storage.place import shown
 from fallback.storage.writer import Writer
 
 if TYPE_CHECKING:
@@ -33,13 +34,13 @@ _CLOSE_S = 3.0
 
 
 class OutageRecorder:
-    """`place` is the database's file, None to keep outages in memory only. SQLAlchemy is loaded
-    when there is something to write or to read."""
+    """`place` is the database's file or URL, None to keep outages in memory only.
+    SQLAlchemy is loaded when there is something to write or to read."""
 
     def __init__(
         self,
         book: OutageBook,
-        place: Path | None,
+        place: Path | str | None,
         *,
         clock: Callable[[], float],
         beat_s: float = _BEAT_S,
@@ -85,7 +86,7 @@ class OutageRecorder:
 
     def status(self) -> dict[str, Any]:
         """How writing and reading stand, as JSON types."""
-        path = None if self._place is None else str(self._place)
+        path = None if self._place is None else shown(self._place)
         return {"path": path, "unread": self._unread, **msgspec.to_builtins(self._writer.status())}
 
     async def aclose(self) -> None:

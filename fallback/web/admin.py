@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
-from fastapi import FastAPI, HTTPException, Response
+from fastapi import FastAPI, Header, HTTPException, Response
 
-from fallback.core import provenance as told
 from fallback.core.outages import Outage, body, brief, report
+from fallback.core.receipt import Shown, unsigned
 from fallback.core.record import FinishedRequest
 
 
@@ -25,10 +25,19 @@ class Outages(Protocol):
         ...
 
 
+class Receipts(Protocol):
+    """Where receipts are looked up. Neither method raises."""
+
+    async def show(self, receipt_id: str) -> Shown | None: ...
+
+    async def public_keys(self) -> Mapping[str, Any]: ...
+
+
 def create(
     status: Callable[[], dict[str, Any]],
     find: Callable[[str], FinishedRequest | None],
     outages: Outages,
+    receipts: Receipts | None = None,
     *,
     clock: Callable[[], float],
 ) -> FastAPI:
@@ -36,16 +45,7 @@ def create(
     app = FastAPI(title="fallback", openapi_url="/fallback/openapi.json", docs_url=None)
     _add_status(app, status)
     _add_outages(app, outages, clock)
-
-    @app.get("/fallback/receipts/{receipt}")
-    def show_receipt(receipt: str) -> Response:
-        record = find(receipt)
-        if record is None:
-            raise HTTPException(
-                404, f"No record of {receipt!r}: the last 1000 requests since the start are kept."
-            )
-        return _json(receipt_body(record))
-
+    _add_receipts(app, receipts, find)
     return app
 
 
@@ -95,11 +95,28 @@ def _add_outages(app: FastAPI, outages: Outages, clock: Callable[[], float]) -> 
         return outage
 
 
-def receipt_body(record: FinishedRequest) -> dict[str, Any]:
-    """A record as JSON types."""
-    fields: dict[str, Any] = msgspec.to_builtins(record)
-    fields["provenance"] = told.body(record.provenance)
-    return fields
+def _add_receipts(
+    app: FastAPI, receipts: Receipts | None, find: Callable[[str], FinishedRequest | None]
+) -> None:
+    @app.get("/fallback/receipts/{receipt}")
+    async def show_receipt(receipt: str, accept: Annotated[str, Header()] = "") -> Response:
+        """With `Accept: application/jose` the signed form alone."""
+        shown = None if receipts is None else await receipts.show(receipt)
+        if shown is None and (record := find(receipt)) is not None:
+            shown = Shown(receipt=unsigned(record))
+        if shown is None:
+            raise HTTPException(
+                404, f"No record of {receipt!r}: it is older than what is kept, or not of here."
+            )
+        if "application/jose" in accept and shown.jws is not None:
+            return Response(shown.jws, media_type="application/jose")
+        return _json(msgspec.to_builtins(shown))
+
+    @app.get("/fallback/jwks.json")
+    async def show_keys() -> Response:
+        """The public keys that receipts are signed with, a JWK Set (RFC 7517)."""
+        keys = {"keys": []} if receipts is None else await receipts.public_keys()
+        return Response(msgspec.json.encode(keys), media_type="application/jwk-set+json")
 
 
 def _json(content: dict[str, Any], status: int = 200) -> Response:

@@ -105,4 +105,4 @@ def test_the_official_sdks_join_it(cloud: StandIn, service: Fallback) -> None:
     for text in (final.content[0].text, content, events[-1].response.output_text):
         assert text.startswith("The cloud stand-in is")
     record = httpx.get(f"{service.url}/fallback/receipts/{receipt}").json()
-    assert [part["tier"] for part in record["provenance"]["segments"]] == ["cloud", "local"]
+    assert [part["tier"] for part in record["receipt"]["segments"]] == ["cloud", "local"]

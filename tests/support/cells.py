@@ -176,7 +176,7 @@ def _until_well(table: Table, cell: Cell) -> Iterator[Seen]:
 def _verdicts(service: Fallback, seen: Sequence[Seen]) -> Iterator[str]:
     for one in seen:
         record = _receipt(service, one.receipt) if one.receipt else {}
-        for attempt in record.get("provenance", {}).get("attempts", ()):
+        for attempt in record.get("receipt", {}).get("attempts", ()):
             yield attempt["outcome"]
 
 

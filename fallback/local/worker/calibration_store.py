@@ -19,7 +19,7 @@ from fallback.local.worker.calibration_plan import Trial
 from fallback.local.worker.hardware import Hardware
 from fallback.local.worker.tuning import Choice, Speeds
 
-_VERSION = 2
+_VERSION = 3
 _FOLDER = "calibration"
 _MOST_FILES = 16
 # What the operator set decides what can be measured, and so belongs to the name.

@@ -26,7 +26,12 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> OutageStore:
+def store(database_place: Path | str) -> OutageStore:
+    return OutageStore(database_place)
+
+
+@pytest.fixture
+def file_store(path: Path) -> OutageStore:
     return OutageStore(path)
 
 
@@ -72,29 +77,31 @@ def test_the_oldest_make_room(path: Path) -> None:
     assert [outage.id for outage in store.all_since(0)] == ["out-9", "out-8", "out-7"]
 
 
-def test_without_a_file_there_is_nothing_and_none_is_made(store: OutageStore, path: Path) -> None:
+def test_without_a_file_there_is_nothing_and_none_is_made(
+    file_store: OutageStore, path: Path
+) -> None:
     """Reading leaves no trace."""
-    assert store.all_since(0) == []
-    assert store.get("out-1") is None
+    assert file_store.all_since(0) == []
+    assert file_store.get("out-1") is None
     assert not path.parent.exists()
 
 
-def test_the_file_is_private_and_in_wal_mode(store: OutageStore, path: Path) -> None:
+def test_the_file_is_private_and_in_wal_mode(file_store: OutageStore, path: Path) -> None:
     """Readers do not block the writer, and other users read nothing."""
-    store.save([down()])
+    file_store.save([down()])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
 
 
-def test_a_database_that_was_taken_away_is_made_anew(store: OutageStore, path: Path) -> None:
+def test_a_database_that_was_taken_away_is_made_anew(file_store: OutageStore, path: Path) -> None:
     """The next write finds the disk as it is, not as it was."""
-    store.save([down(number=1)])
+    file_store.save([down(number=1)])
     for file in path.parent.iterdir():
         file.unlink()
-    store.save([down(number=2)])
-    assert [outage.id for outage in store.all_since(0)] == ["out-2"]
+    file_store.save([down(number=2)])
+    assert [outage.id for outage in file_store.all_since(0)] == ["out-2"]
 
 
 def test_all_are_written_or_none(store: OutageStore) -> None:
@@ -112,25 +119,25 @@ def test_a_place_that_cannot_be_one_is_named(tmp_path: Path) -> None:
         OutageStore(tmp_path / "file" / "fallback.db").save([down()])
 
 
-def test_a_file_that_is_no_database_is_left_alone(store: OutageStore, path: Path) -> None:
+def test_a_file_that_is_no_database_is_left_alone(file_store: OutageStore, path: Path) -> None:
     """Neither read as empty nor overwritten."""
     path.parent.mkdir()
     path.write_text("the operator's notes " * 100)
     with pytest.raises(StorageError, match="not a database"):
-        store.save([down()])
+        file_store.save([down()])
     with pytest.raises(StorageError, match="not a database"):
-        store.all_since(0)
+        file_store.all_since(0)
     assert path.read_text().startswith("the operator's notes")
 
 
-def test_a_locked_file_is_an_error_after_a_while(store: OutageStore, path: Path) -> None:
+def test_a_locked_file_is_an_error_after_a_while(file_store: OutageStore, path: Path) -> None:
     """Writing fails and can be tried again; reading goes on."""
-    store.save([down()])
+    file_store.save([down()])
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StorageError, match="locked"), Database(path, busy_s=0.01).writing():
         pass
-    assert len(store.all_since(0)) == 1
+    assert len(file_store.all_since(0)) == 1
     other.close()
 
 
@@ -170,13 +177,13 @@ def test_a_full_disk_is_an_error_and_harms_nothing(path: Path) -> None:
 
 
 def test_a_record_of_another_version_hides_no_other(
-    store: OutageStore, path: Path, caplog: pytest.LogCaptureFixture
+    file_store: OutageStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What cannot be understood is told in the log and passed over."""
-    store.save([down(number=1), down(number=2)])
+    file_store.save([down(number=1), down(number=2)])
     with Database(path).writing() as connection:
         connection.execute(text("UPDATE outages SET record = '{}' WHERE id = 'out-1'"))
-    assert [outage.id for outage in store.all_since(0)] == ["out-2"]
+    assert [outage.id for outage in file_store.all_since(0)] == ["out-2"]
     assert "not readable by this version" in caplog.text
 
 
@@ -194,9 +201,9 @@ def test_every_migration_runs_once(path: Path) -> None:
             assert applied(connection) == expected
 
 
-def test_a_newer_schema_is_refused(store: OutageStore, path: Path) -> None:
+def test_a_newer_schema_is_refused(file_store: OutageStore, path: Path) -> None:
     """An old version does not write into what it does not know."""
     with Database(path).writing() as connection:
         connection.execute(text("INSERT INTO migrations VALUES (99, 'of tomorrow', 0)"))
     with pytest.raises(StorageError, match="a newer fallback wrote it"):
-        store.save([down()])
+        file_store.save([down()])

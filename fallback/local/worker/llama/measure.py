@@ -30,8 +30,10 @@ _FIRST_TOKENS = 32
 _PREFILL_TOKENS = 512
 _PREFILL_S = 2.5
 _DEEP_PREFILL_TOKENS = 128
-_CROWD_DEPTH = 1024
+# What answers at once is measured as deep as it is where it matters, in long conversations: at a
+# thousand tokens another choice may be the better one than at four thousand.
 _DEEP = 4096
+_MOST_COMPUTED = 1024
 _MOST_STATE_BYTES = 512 * 1024 * 1024
 # Behind the deepest sequence: what is read there, and a token that is written.
 _ROOM = 256
@@ -70,7 +72,7 @@ def _measure_alone(model: Any, tuning: Tuning, quiet_share: float) -> _Alone:
     with closing(Timed(model, tuning, parameters, quiet_share=quiet_share)) as timed:
         prefill = [_first_prefill(timed, min(tuning.batch_tokens, cells // 4))]
         decode = [Sample(depth=timed.depth, seconds=timed.decode(1))]
-        _deepen(timed, min(_CROWD_DEPTH, most), tuning.batch_tokens)
+        _deepen(timed, min(_DEEP, most), tuning.batch_tokens)
         timed.cut(min(timed.depth, max(1, tuning.context_tokens // tuning.slots - 1)))
         state, depth = KvMemory(timed.pointer, 1).take(0), timed.depth
         _deepen(timed, min(_DEEP, most), tuning.batch_tokens)
@@ -110,11 +112,11 @@ def _first_prefill(timed: Timed, most_tokens: int) -> Sample:
 
 def _deepen(timed: Timed, depth: int, batch_tokens: int) -> None:
     """Double the first sequence up to `depth`: for nothing where the memory allows it, else by
-    computing, no further than to `_CROWD_DEPTH`."""
+    computing, no further than to `_MOST_COMPUTED`."""
     while 0 < 2 * timed.depth <= depth:
         if _can_double(timed):
             _double(timed)
-        elif 2 * timed.depth <= _CROWD_DEPTH:
+        elif 2 * timed.depth <= _MOST_COMPUTED:
             timed.prefill(min(timed.depth, batch_tokens))
         else:
             return

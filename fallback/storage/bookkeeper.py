@@ -1,0 +1,226 @@
+"""Makes the receipt of each request that ends, and looks receipts up. The event loop's.
+
+What it does for a request takes some ten microseconds; see `pending.py` for the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fallback.core.receipt import (
+    Body,
+    Client,
+    Receipt,
+    Said,
+    Shown,
+    canonical,
+    digest,
+    receipt_of,
+    us,
+)
+from fallback.core.record import FinishedRequest, Seen
+from fallback.dialects.said import said
+from fallback.storage.errors import StorageError
+from fallback.storage.journal import Journal, place_for
+from fallback.storage.ledger_writer import LedgerWriter, Retention
+from fallback.storage.lines import Bodies, Line
+from fallback.storage.pending import Pending
+from fallback.storage.redaction import Redact
+
+if TYPE_CHECKING:
+    from fallback.storage.keys import Keyring
+    from fallback.storage.ledger import Ledger
+
+_log = logging.getLogger("fallback.storage")
+
+_CLOSE_S = 5.0
+_NOTHING = Said()
+_OK = 200
+_MAX_AGENT = 120
+
+
+def bookkeeper(
+    place: Path | str,
+    keys: Path,
+    retention: Retention,
+    *,
+    redact: Redact | None,
+    waiting_bytes: int,
+    max_body_bytes: int,
+    software: str,
+) -> Bookkeeper:
+    """One with everything that it needs. `place` is the database, `keys` a folder. What is to be
+    opened is opened when it is first needed."""
+
+    @lru_cache(maxsize=1)
+    def keyring() -> Keyring:
+        from fallback.storage.keys import Keyring
+
+        return Keyring(keys)
+
+    @lru_cache(maxsize=1)
+    def ledger() -> Ledger:
+        from fallback.storage.database import Database
+        from fallback.storage.keys import CHECKPOINT_TYPE
+        from fallback.storage.ledger import Ledger
+
+        return Ledger(Database(place), lambda payload: keyring().sign(payload, CHECKPOINT_TYPE))
+
+    journal = _journal(place)
+    pending = Pending(
+        (lambda: None) if journal is None else journal.segment,
+        limit_bytes=waiting_bytes,
+        software=software,
+    )
+    writer = LedgerWriter(pending, ledger, journal, retention, redact=redact)
+    return Bookkeeper(
+        pending, writer, ledger, keyring, software=software, max_body_bytes=max_body_bytes
+    )
+
+
+def _journal(place: Path | str) -> Journal | None:
+    try:
+        return Journal(place_for(str(place)))
+    except OSError as error:
+        _log.warning("receipts that wait for the database would not outlive a kill: %s", error)
+        return None
+
+
+class Bookkeeper:
+    """`ledger` opens the chain and `keys` the keys; both may be slow the first time. `software`
+    names this program; of a body at most `max_body_bytes` are kept."""
+
+    def __init__(
+        self,
+        pending: Pending,
+        writer: LedgerWriter,
+        ledger: Callable[[], Ledger],
+        keys: Callable[[], Keyring],
+        *,
+        software: str,
+        max_body_bytes: int,
+    ) -> None:
+        self._max_body_bytes = max_body_bytes
+        self._pending = pending
+        self._writer = writer
+        self._ledger = ledger
+        self._keys = keys
+        self._software = software
+
+    def __repr__(self) -> str:
+        return f"<Bookkeeper {self._writer!r}>"
+
+    def begun(self, id: str, started: float, method: str, path: str) -> None:
+        """A request has come in: from now on it will have a receipt."""
+        receipt = Receipt(
+            ended="killed",
+            id=id,
+            method=method,
+            path=path[:200],
+            software=self._software,
+            started_us=us(started),
+        )
+        self._pending.begun(id, canonical(receipt))
+
+    def finished(self, record: FinishedRequest, seen: Seen, *, keep_bodies: bool = False) -> None:
+        """A request has ended."""
+        told = _NOTHING
+        if seen.answer is not None and record.operation == "generate" and record.status == _OK:
+            told = said(record.dialect, seen.answer)
+        receipt = receipt_of(
+            record,
+            request=None if seen.request is None else _body(seen.request),
+            answer=_answer(seen, told) if record.status is not None else None,
+            said=told,
+            client=_client(seen),
+            software=self._software,
+        )
+        bodies = self._bodies(seen) if keep_bodies else None
+        self._pending.add(Line(canonical(receipt), receipt, bodies))
+        if self._pending.has_full_part:
+            self._writer.hurry()
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._writer.start()
+
+    async def show(self, receipt_id: str) -> Shown | None:
+        """A receipt, signed now if it is in the chain; None where it is not to be had."""
+        try:
+            found = await asyncio.to_thread(self._shown, receipt_id)
+        except StorageError as error:
+            _log.warning("receipts cannot be read: %s", error)
+            found = None
+        if found is None and (waiting := self._pending.find(receipt_id)) is not None:
+            self._writer.hurry()
+            found = Shown(receipt=msgspec.json.decode(waiting))
+        return found
+
+    async def public_keys(self) -> Mapping[str, Any]:
+        """A JWK Set."""
+        try:
+            return await asyncio.to_thread(lambda: self._keys().public())
+        except StorageError as error:
+            _log.warning("%s", error)
+            return {"keys": []}
+
+    def status(self) -> dict[str, Any]:
+        """How writing stands, as JSON types."""
+        status: dict[str, Any] = msgspec.to_builtins(self._writer.status())
+        return status
+
+    async def aclose(self) -> None:
+        """Write what waits."""
+        await asyncio.to_thread(self._writer.close, _CLOSE_S)
+
+    def _shown(self, receipt_id: str) -> Shown | None:
+        from fallback.storage.keys import RECEIPT_TYPE
+
+        found = self._ledger().find(receipt_id)
+        if found is None:
+            return None
+        entry = msgspec.json.decode(found.entry)
+        return Shown(
+            receipt=entry["receipt"],
+            seq=found.seq,
+            previous=entry["previous"],
+            jws=self._keys().sign(found.entry, RECEIPT_TYPE),
+        )
+
+    def _bodies(self, seen: Seen) -> Bodies | None:
+        if seen.request is None or seen.answer is None:
+            return None
+        if max(len(seen.request), len(seen.answer)) > self._max_body_bytes:
+            return None
+        return Bodies(seen.request, seen.answer)
+
+
+def _body(content: bytes) -> Body:
+    return Body(sha256=digest(content), size=len(content))
+
+
+def _answer(seen: Seen, told: Said) -> Body:
+    text = told.text
+    return Body(
+        sha256=seen.answer_sha256,
+        size=seen.answer_size,
+        text_sha256=None if text is None else digest(text.encode("utf-8", "surrogatepass")),
+        text_size=None if text is None else len(text),
+    )
+
+
+def _client(seen: Seen) -> Client:
+    headers = seen.headers
+    agent, name = headers.get(b"user-agent"), headers.get(b"x-client-request-id")
+    return Client(
+        agent=None if agent is None else agent[:_MAX_AGENT].decode("latin-1"),
+        credential=seen.credential or None,
+        request_id=None if name is None else name[:_MAX_AGENT].decode("latin-1"),
+    )
