@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What a proxy costs while the cloud is well: fallback, nginx, LiteLLM and Portkey in one run.
+"""What a proxy costs while the cloud is well: fallback, with its ledger and without, nginx, LiteLLM
+and Portkey in one run.
 
 A mock upstream on loopback answers at once; each proxy in turn stands in front of it on a core of
 its own, round by round, in an order that moves on with every round. CPU is that of the proxy's

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -77,6 +78,7 @@ class Fallback:
     """This project, from the tree's own environment, without the local tier."""
 
     name = "fallback"
+    _more: Mapping[str, str] = {}
     _program = ROOT / ".venv" / "bin" / "fallback"
 
     def install(self) -> None:
@@ -97,11 +99,19 @@ class Fallback:
                 FALLBACK_UPSTREAMS__OPENAI__CA_FILE=str(setup.ca_file),
                 FALLBACK_LOCAL__MODE="off",
                 FALLBACK_STORAGE__PATH=str(setup.directory / "fallback.db"),
+                **self._more,
             ),
         )
 
     def headers(self, path: str, setup: Setup) -> tuple[str, ...]:
         return ()
+
+
+class WithoutReceipts(Fallback):
+    """The same without its ledger: what that costs."""
+
+    name = "without receipts"
+    _more: Mapping[str, str] = {"FALLBACK_RECEIPTS__ENABLED": "false"}
 
 
 class Nginx:
@@ -283,4 +293,4 @@ Server.prototype.listen = function (port, ...rest) {
 };
 """
 
-PEERS: tuple[Peer, ...] = (Fallback(), Nginx(), LiteLLM(), Portkey())
+PEERS: tuple[Peer, ...] = (Fallback(), WithoutReceipts(), Nginx(), LiteLLM(), Portkey())
