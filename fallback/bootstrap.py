@@ -20,6 +20,7 @@ from fallback.config import Local, Settings
 from fallback.config_upstreams import Remote
 from fallback.core.health import Board, Change, HealthView, Scope, upstream_scope
 from fallback.core.latency import Baselines
+from fallback.core.notice import Notice
 from fallback.core.outages import OutageBook
 from fallback.core.ports import Engine, EngineStatus
 from fallback.core.record import FinishedRequest
@@ -134,7 +135,12 @@ class Service:
         knowledge = Knowledge(
             self._board, Baselines(), settings.hedging, settings.upstreams, clock=self._clock
         )
-        local = LocalTier(self._engine, _limits(settings.local), clock=self._clock)
+        local = LocalTier(
+            self._engine,
+            _limits(settings.local),
+            clock=self._clock,
+            notice=Notice(settings.notice),
+        )
         return Gateway(
             GatewaySettings(
                 max_body_bytes=server.max_body_bytes,

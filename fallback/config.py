@@ -30,12 +30,15 @@ from fallback.core.client_policy import ClientMember
 from fallback.core.errors import ConfigError
 from fallback.core.health import HealthSettings
 from fallback.core.hedging import HedgeSettings
+from fallback.core.notice import NoticeSettings
 from fallback.core.policy import Deadlines
 from fallback.core.rules import Rule
 from fallback.core.units import Ratio, Seconds
 
 _PREFIX = "FALLBACK_"
-_LISTS = frozenset({"allowed_hosts", "alternates", "control_hosts", "may", "status_components"})
+_LISTS = frozenset(
+    {"allowed_hosts", "alternates", "clients", "control_hosts", "may", "status_components"}
+)
 _NOT_SETTINGS = frozenset({"FALLBACK_CONFIG", "FALLBACK_URL", "FALLBACK_LLAMA_WHEEL"})
 
 _HOST = r"^[A-Za-z0-9.-]+(:[0-9]{1,5})?$"
@@ -177,6 +180,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     local: Local = Local()
     storage: Storage = Storage()
     receipts: Receipts = Receipts()
+    notice: NoticeSettings = NoticeSettings()
     log: Log = Log()
 
 

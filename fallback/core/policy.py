@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from fallback.core.notice import Notify
 from fallback.core.routing import Operation
 from fallback.core.units import Seconds
 
@@ -79,9 +80,9 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True):
     beside a slow cloud, or after how many seconds. `priority`: higher first; `critical` before all
     that is not. `on_*`: whether such an error of the upstream's passes to the client, or the next
     tier answers instead. `keep_bodies`: whether what was asked and answered is kept beside the
-    receipt. `splice_*`: what becomes of a stream that broke inside a tool call's
-    arguments, or after signed thinking: an error event, or another tier goes on. `rule` is the
-    name of the last rule that applied.
+    receipt. `notice`: whether a line tells the person that a local model answers. `splice_*`: what
+    becomes of a stream that broke inside a tool call's arguments, or after signed thinking: an
+    error event, or another tier goes on. `rule` is the name of the last rule that applied.
     """
 
     tiers: tuple[Tier, ...] = ("cloud", "alternate", "local")
@@ -95,6 +96,7 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True):
     splice_tool_call: OnSeam = "error"
     splice_thinking: OnSeam = "error"
     keep_bodies: bool = False
+    notice: Notify = "auto"
     local_reason: str | None = None
     rule: str | None = None
 

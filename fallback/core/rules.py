@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from fallback.core.client_policy import CLIENT_HEADER, ClientMember, as_asked
+from fallback.core.notice import Notify
 from fallback.core.policy import Deadlines, OnError, OnSeam, Tier, Treatment
 from fallback.core.routing import Operation
 from fallback.core.units import Priority, Seconds
@@ -85,6 +86,7 @@ class Rule(
     splice_tool_call: OnSeam | None = None
     splice_thinking: OnSeam | None = None
     keep_bodies: bool | None = None
+    notice: Notify | None = None
     local: Literal["allow", "never"] | None = None
     reason: str | None = None
 

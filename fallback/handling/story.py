@@ -146,6 +146,8 @@ class Story:
             client=self.case.credential,
             first_token_s=self.deadlines.local_first_content_s,
             late_after_s=self.patience_s,
+            agent=self.headers.get(b"user-agent", b"").decode("latin-1"),
+            notify=self.treatment.notice,
         )
 
     def tried(self, upstream: str, outcome: Outcome) -> None:

@@ -16,6 +16,7 @@ from fallback.core.answer import AnswerEvent, Finished, Started, StopReason, Thi
 from fallback.core.conversation import Conversation
 from fallback.core.errors import CloudOnly, FallbackError
 from fallback.core.grammar import grammar_for
+from fallback.core.notice import Notice, Notify, noticed, unmarked
 from fallback.core.ports import (
     Engine,
     GenerateRequest,
@@ -53,12 +54,15 @@ class LocalLimits(msgspec.Struct, frozen=True, kw_only=True):
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """How one request is to be had from the engine. `priority`: higher first. `client` is whom
     fair shares are between. The first content is wanted within `first_token_s`, and of no use
-    after `late_after_s`."""
+    after `late_after_s`. `agent` is the client's `User-Agent`, `notify` the operator's rule for
+    the line that tells a person who answers."""
 
     priority: int = 0
     client: str = ""
     first_token_s: float | None = None
     late_after_s: float | None = None
+    agent: str = ""
+    notify: Notify = "auto"
 
 
 _ANY = Terms()
@@ -137,8 +141,16 @@ LocalAnswer: TypeAlias = WholeAnswer | StreamedAnswer
 class LocalTier:
     """Answers from one engine."""
 
-    def __init__(self, engine: Engine, limits: LocalLimits, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        limits: LocalLimits,
+        *,
+        clock: Callable[[], float],
+        notice: Notice | None = None,
+    ) -> None:
         self._engine = engine
+        self._notice = notice
         self._limits = limits
         self._clock = clock
 
@@ -243,6 +255,9 @@ class LocalTier:
             cuts=started.cuts,
             loosened=started.loosened,
         )
+        if self._notice is not None:
+            told_first = self._notice.line(terms.notify, terms.agent, conversation, provenance)
+            events = noticed(events, told_first)
         context = self._context(provenance, model, request)
         if conversation.stream:
             encoder = dialect.stream_encoder(context)
@@ -334,7 +349,7 @@ def _decoded(dialect: Dialect, body: bytes) -> tuple[Conversation, Mapping[str, 
     conversation, request = dialect.decode(body)
     if (found := unfit("generate", conversation, request)) is not None:
         raise CloudOnly(found.reason, should_retry=False)
-    return conversation, request
+    return unmarked(conversation), request
 
 
 def _reader(form: ToolFormat, conversation: Conversation, provenance: Provenance) -> AnswerReader:

@@ -4,6 +4,7 @@ would make of it."""
 from __future__ import annotations
 
 from fallback.core.errors import CloudOnly, EngineError
+from fallback.core.notice import unmarked
 from fallback.core.ports import GenerateRequest
 from fallback.core.unfit import unfit
 from fallback.dialects import DIALECTS
@@ -24,7 +25,7 @@ def beginning(warm: wire.Warm) -> GenerateRequest:
         raise CloudOnly(found.reason)
     return GenerateRequest(
         id=f"standby-{warm.id}",
-        conversation=conversation,
+        conversation=unmarked(conversation),
         max_tokens=warm.max_tokens,
         prompt_budget_tokens=warm.prompt_budget_tokens,
     )
