@@ -27,6 +27,7 @@ from fallback.core.record import FinishedRequest
 from fallback.core.routing import Router
 from fallback.core.rules import Rules
 from fallback.core.rungs import is_private
+from fallback.core.status_line import Unwell, status_line
 from fallback.dialects import DIALECTS
 from fallback.gateway import Gateway, GatewaySettings
 from fallback.handling.delivery import Delivery
@@ -126,6 +127,7 @@ class Service:
             self._control,
             proxy=settings.server.name,
             hosts=_hosts(settings),
+            line=self.line,
             startup=self._start,
             shutdown=self._stop,
         )
@@ -263,6 +265,16 @@ class Service:
             "receipts": self._books.status() if self._books is not None else None,
             "answered_by": self._recent.answered_by(),
         }
+
+    def line(self) -> tuple[bool, str]:
+        """Whether all is well, and how things stand, in one line."""
+        now = self._clock()
+        unwell = [
+            Unwell(str(scope), view.state.value, now - view.since)
+            for scope in self._board.unwell()
+            for view in (self._board.view(scope, now),)
+        ]
+        return status_line(unwell, self._engine.status())
 
     def _standby_body(self) -> dict[str, Any]:
         status = self._standby.status() if self._standby else None

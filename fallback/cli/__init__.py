@@ -1,28 +1,19 @@
 """The command line: one file per command. Imports stay inside the commands, since `serve` is
-to answer within a second and `status` at once."""
+to answer within a second, `status` at once and `status --line` before a shell's prompt."""
 
 from __future__ import annotations
 
-import typer
-
-from fallback.cli import env, keys, models, outages, serve, status, verify
-
-app = typer.Typer(
-    name="fallback",
-    help="Keeps critical work going when the cloud LLM stops answering.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-)
-app.command("serve")(serve.serve)
-app.command("status")(status.status)
-app.command("env")(env.env)
-app.command("verify")(verify.verify)
-app.add_typer(models.app, name="models")
-app.add_typer(outages.app, name="outages")
-app.add_typer(keys.app, name="keys")
+import os
+import sys
 
 
 def main() -> None:
     """The entry point of the package."""
+    if sys.argv[1:3] == ["status", "--line"]:
+        from fallback.cli import line
+
+        # Without the library for commands, whose import takes longer than all the rest.
+        sys.exit(line.show(sys.argv[3:], os.environ))
+    from fallback.cli.commands import app
+
     app()

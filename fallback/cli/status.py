@@ -9,14 +9,22 @@ from typing import Annotated, Any
 import typer
 
 from fallback.cli.service import DEFAULT_URL, NoService, Url, ask
+from fallback.core.status_line import span
 
 
 def status(
     url: Url = DEFAULT_URL,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything, as JSON.")] = False,
     why: Annotated[bool, typer.Option("--why", help="Tell the evidence, in plain words.")] = False,
+    one_line: Annotated[
+        bool, typer.Option("--line", help="One line, at once: for a prompt or a status line.")
+    ] = False,
 ) -> None:
     """Say what is healthy, and why not. Exit code 1 if something is not well."""
+    if one_line:
+        from fallback.cli.line import show
+
+        raise typer.Exit(show(["--url", url], {}))
     try:
         found = ask(url, "/fallback/status")
     except NoService as error:
@@ -50,6 +58,11 @@ def lines(found: dict[str, Any], *, now: float) -> list[str]:
         shown.append(f"{'':<{width}}  {told}")
     if (storage := found["storage"])["state"] == "failing":
         shown.append(f"outages cannot be written, {storage['waiting']} wait: {storage['error']}")
+    if (receipts := found.get("receipts")) and receipts["state"] == "failing":
+        lost = f", {receipts['lost']} are lost" if receipts["lost"] else ""
+        shown.append(
+            f"receipts cannot be written, {receipts['waiting']} wait{lost}: {receipts['error']}"
+        )
     return shown
 
 
@@ -95,14 +108,8 @@ def _standby(standby: dict[str, Any]) -> str:
     return text if standby["state"] == "ready" else f"{text}; {standby['state']}"
 
 
-def span(seconds: float) -> str:
-    """A duration in words, as exact as a person wants it."""
-    seconds = max(0.0, seconds)
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def _well(found: dict[str, Any]) -> bool:
     local = found["local"]["state"] in ("ready", "idle", "off")
-    return not found["unwell"] and local and found["storage"]["state"] != "failing"
+    kept = (found["storage"], found.get("receipts") or {})
+    failing = any(each.get("state") == "failing" for each in kept)
+    return not found["unwell"] and local and not failing

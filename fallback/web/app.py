@@ -20,13 +20,15 @@ _log = logging.getLogger("fallback.web")
 AsgiApp = Callable[[Scope, Receive, SendMessage], Awaitable[None]]
 
 _CONTROL = "/fallback"
+_LINE = "/fallback/line"
 _PORT = re.compile(r":\d+$")
 _WEB_ORIGIN = re.compile(r"(?:null|https?://(?P<host>.*))")
 
 
 class WebApp:
     """`proxy` is this deployment's name in the headers of its own answers. `hosts` are the
-    values of `Host` that are answered, without port; None answers all. The check, and the same
+    values of `Host` that are answered, without port; None answers all. `line` tells at once whether
+    all is well, and how things stand. The check, and the same
     of `Origin`, keep pages of other origins out: DNS rebinding reaches loopback servers
     (CVE-2025-66414), and a plain form post does too, on the operator's key.
     """
@@ -38,6 +40,7 @@ class WebApp:
         *,
         proxy: str,
         hosts: frozenset[str] | None,
+        line: Callable[[], tuple[bool, str]],
         startup: Callable[[], Awaitable[None]],
         shutdown: Callable[[], Awaitable[None]],
     ) -> None:
@@ -46,6 +49,7 @@ class WebApp:
         self._control: AsgiApp | None = None
         self._proxy = proxy
         self._hosts = hosts
+        self._line = line
         self._startup = startup
         self._shutdown = shutdown
 
@@ -56,6 +60,9 @@ class WebApp:
         refusal = self._refusal(scope)
         if refusal is not None:
             return await self._answer(send, *refusal)
+        if path == _LINE and scope["method"] in ("GET", "HEAD"):
+            well, text = self._line()
+            return await self._answer(send, 200 if well else 503, "status", text)
         if path == _CONTROL or path.startswith(_CONTROL + "/"):
             return await self._to_control(scope, receive, send)
         if path == "/" and scope["method"] in ("GET", "HEAD"):

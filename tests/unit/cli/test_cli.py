@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from fallback.cli import app
+from fallback.cli.commands import app
 from fallback.cli.env import Client, lines
 from fallback.cli.status import lines as status_lines
 from fallback.cli.status import reasons

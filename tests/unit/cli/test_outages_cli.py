@@ -14,7 +14,7 @@ import pytest
 from outage_events import down
 from typer.testing import CliRunner, Result
 
-from fallback.cli import app
+from fallback.cli.commands import app
 from fallback.cli.outage_text import lines
 from fallback.core.outages import Outage, body
 from fallback.storage.outages import OutageStore

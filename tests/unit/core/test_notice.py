@@ -24,9 +24,7 @@ OUT = Provenance(
 )
 TOOL = Tool(name="read", description="", parameters={})
 ASKED = Conversation(model="claude", turns=(Turn("user", (Text("hi"),)),), tools=(TOOL,))
-SHAPED = Conversation(
-    model="claude", tools=(TOOL,), output_format=OutputFormat(kind="json_object")
-)
+SHAPED = Conversation(model="claude", tools=(TOOL,), output_format=OutputFormat(kind="json_object"))
 ALONE = Conversation(model="claude")
 EN = "▲ fallback: anthropic does not answer (upstream-503). This is qwen, a small model on your"
 

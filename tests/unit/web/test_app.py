@@ -31,6 +31,7 @@ def app(handle: Any, *, hosts: frozenset[str] | None = frozenset({"127.0.0.1", "
         no_control,
         proxy="fallback",
         hosts=hosts,
+        line=lambda: (True, "fallback: cloud well, local ready"),
         startup=nothing,
         shutdown=nothing,
     )
