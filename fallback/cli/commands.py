@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fallback.cli import env, keys, models, outages, serve, status, verify
+from fallback.cli import env, keys, models, outages, report, serve, status, verify
 
 app = typer.Typer(
     name="fallback",
@@ -16,6 +16,7 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("status")(status.status)
 app.command("env")(env.env)
+app.command("report")(report.report)
 app.command("verify")(verify.verify)
 app.add_typer(models.app, name="models")
 app.add_typer(outages.app, name="outages")

@@ -40,6 +40,7 @@ from fallback.core.receipt import (
     entry,
     us,
 )
+from fallback.core.service_levels import Request
 from fallback.storage.database import Database
 from fallback.storage.lines import Bodies, Line
 
@@ -82,6 +83,10 @@ class Signed(NamedTuple):
 
     seq: int
     jws: str
+
+
+class _GapEntry(msgspec.Struct):
+    gap: Gap
 
 
 class Ledger:
@@ -139,6 +144,35 @@ class Ledger:
                 return
             yield from (Entry(row.seq, row.entry.encode()) for row in rows)
             after = rows[-1].seq
+
+    def requests(self, since_us: int, until_us: int) -> Iterator[Request]:
+        """Those that began at or after the one and before the other, in any order. Raises
+        `StorageError`."""
+        c = _RECEIPTS.c
+        query = select(
+            c.operation,
+            c.tier,
+            c.upstream,
+            c.model,
+            c.reason,
+            c.status,
+            c.ended,
+            c.duration,
+            c.first_content,
+        ).where(c.started >= since_us, c.started < until_us, c.id.is_not(None))
+        with self._database.reading() as connection:
+            if connection is not None:
+                for row in connection.execution_options(yield_per=_CHUNK).execute(query):
+                    *plain, duration, first = row
+                    yield Request(*plain, _seconds(duration), _seconds(first))
+
+    def lost(self, since_us: int, until_us: int) -> int:
+        """How many receipts of that time could not be kept. Raises `StorageError`."""
+        c = _RECEIPTS.c
+        query = select(c.entry).where(c.started >= since_us, c.started < until_us, c.id.is_(None))
+        with self._database.reading() as connection:
+            entries = connection.execute(query).scalars().all() if connection else ()
+        return sum(msgspec.json.decode(entry, type=_GapEntry).gap.lost for entry in entries)
 
     def checkpoints(self) -> list[Signed]:
         """All of them, in order. Raises `StorageError`."""
@@ -209,6 +243,10 @@ def _hash_in(jws: str) -> str:
 
     payload = urlsafe_b64decode(jws.split(".")[1].encode())
     return msgspec.json.decode(payload, type=Checkpoint).hash
+
+
+def _seconds(us: int | None) -> float | None:
+    return None if us is None else us / 1e6
 
 
 def _known(connection: Connection, ids: Sequence[str]) -> set[str]:
