@@ -163,8 +163,17 @@ class Ledger:
         with self._database.reading() as connection:
             if connection is not None:
                 for row in connection.execution_options(yield_per=_CHUNK).execute(query):
-                    *plain, duration, first = row
-                    yield Request(*plain, _seconds(duration), _seconds(first))
+                    yield Request(
+                        operation=row.operation,
+                        tier=row.tier,
+                        upstream=row.upstream,
+                        model=row.model,
+                        reason=row.reason,
+                        status=row.status,
+                        ended=row.ended,
+                        duration_s=_seconds(row.duration),
+                        first_content_s=_seconds(row.first_content),
+                    )
 
     def lost(self, since_us: int, until_us: int) -> int:
         """How many receipts of that time could not be kept. Raises `StorageError`."""
