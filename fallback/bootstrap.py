@@ -45,6 +45,7 @@ from fallback.signals.ladder import Ladder, Target
 from fallback.signals.prober import Prober
 from fallback.signals.resolver import Resolver
 from fallback.signals.status_page import StatusPage, StatusPages
+from fallback.storage.answers import Answers, answers
 from fallback.storage.bookkeeper import Bookkeeper, bookkeeper
 from fallback.storage.ledger_writer import Retention
 from fallback.storage.place import database_place, keys_folder
@@ -55,6 +56,7 @@ from fallback.telemetry.recent import Recent
 from fallback.tiers.alternate import Alternate, AlternateTier
 from fallback.tiers.cloud import CloudTier
 from fallback.tiers.local import LocalLimits, LocalTier
+from fallback.tiers.stale import StaleTier
 from fallback.upstream.encoding import plain
 from fallback.upstream.switch import SwitchTransport
 from fallback.upstream.transport import Transport, TransportError, UpstreamConfig
@@ -98,6 +100,7 @@ class Service:
         self._recent = Recent()
         self._outages = _outages(settings, self._clock)
         self._books = _books(settings)
+        self._answers = _answers(settings)
         self._resolve = Resolver(socket.getaddrinfo)
         self._transport = transport or SwitchTransport(
             connect_s=settings.deadlines.connect_s,
@@ -171,6 +174,9 @@ class Service:
             observe=self._observe,
             passing=self._standby.saw if self._standby else None,
             books=self._books,
+            stale=None
+            if self._answers is None
+            else StaleTier(self._answers, clock=self._clock, proxy=server.name),
         )
 
     def _signals(self) -> Prober:
@@ -218,6 +224,8 @@ class Service:
             await self._engine.stop()
         await self._transport.aclose()
         await self._outages.aclose()
+        if self._answers is not None:
+            await self._answers.aclose()
         if self._books is not None:
             await self._books.aclose()
 
@@ -312,6 +320,15 @@ def _books(settings: Settings) -> Bookkeeper | None:
         max_body_bytes=receipts.max_body_kb * 1000,
         software=f"fallback {__version__}",
     )
+
+
+def _answers(settings: Settings) -> Answers | None:
+    """Where earlier answers are kept, if they are."""
+    storage = settings.storage
+    if not (storage.enabled and settings.stale.enabled):
+        return None
+    place = database_place(storage.path, storage.url)
+    return answers(place, most_bytes=settings.stale.max_mb * 1_000_000)
 
 
 def _health_body(view: HealthView) -> dict[str, Any]:

@@ -144,6 +144,15 @@ class Receipts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keys: str | None = None
 
 
+class Stale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Earlier answers that stand in for the cloud's while it is not well: kept only of requests
+    that ask for it (`Cache-Control: stale-if-error=SECONDS`), or where a rule does
+    (`stale_if_error_s`). `max_mb` bounds them on disk."""
+
+    enabled: bool = True
+    max_mb: Positive = 256
+
+
 class Signals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Free looks at what is unwell. `control_hosts` (`host` or `host:port`, with TLS) tell the own
     network from a provider; `status_pages` reads what the providers say of themselves."""
@@ -180,6 +189,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     local: Local = Local()
     storage: Storage = Storage()
     receipts: Receipts = Receipts()
+    stale: Stale = Stale()
     notice: NoticeSettings = NoticeSettings()
     log: Log = Log()
 

@@ -27,9 +27,10 @@ from fallback.core.errors import FallbackError
 from fallback.core.passed import Passed
 from fallback.core.patience import patience_s
 from fallback.core.plan import Step, plan
-from fallback.core.record import Books, FinishedRequest
+from fallback.core.record import Books, FinishedRequest, Seen
 from fallback.core.routing import INFERENCE, Router
 from fallback.core.rules import RequestFacts, Rules
+from fallback.core.stale import key_of, window_s
 from fallback.dialects.base import Dialect
 from fallback.dialects.peek import peek
 from fallback.handling.delivery import Delivery
@@ -44,6 +45,7 @@ from fallback.tiers.alternate import AlternateTier
 from fallback.tiers.cloud import CloudTier
 from fallback.tiers.local import LocalTier, StreamedAnswer
 from fallback.tiers.race import Race
+from fallback.tiers.stale import StaleTier
 from fallback.upstream.attempt import Attempt
 from fallback.upstream.live import Live
 
@@ -59,7 +61,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 class Gateway:
     """Answers requests. `token` gives a fresh random string; `clock` Unix time in seconds.
-    `passing` hears of the requests that tell of a live conversation; `books` keeps receipts."""
+    `passing` hears of the requests that tell of a live conversation; `books` keeps receipts,
+    `stale` answers."""
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class Gateway:
         observe: Callable[[FinishedRequest], None],
         passing: Callable[[Passed], None] | None = None,
         books: Books | None = None,
+        stale: StaleTier | None = None,
     ) -> None:
         self._settings = settings
         self._router = router
@@ -95,11 +99,12 @@ class Gateway:
         self._observe = observe
         self._passing = passing
         self._books = books
+        self._stale = stale
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request. Cancel it when the client leaves: everything it held is freed."""
         witness = None
-        if self._books is not None:
+        if self._books is not None or self._stale is not None:
             exchange = witness = Witness(exchange)
         headers = dict(exchange.headers)
         route = self._router.route(exchange.method, exchange.path, headers)
@@ -113,9 +118,17 @@ class Gateway:
                 self._knowledge.release(admission)
             record = story.record(self._clock())
             self._observe(record)
-            if self._books is not None and witness is not None:
-                seen = witness.seen(headers, story.case.credential)
-                self._books.finished(record, seen, keep_bodies=story.treatment.keep_bodies)
+            if witness is not None:
+                self._keep(story, record, witness.seen(headers, story.case.credential))
+
+    def _keep(self, story: Story, record: FinishedRequest, seen: Seen) -> None:
+        """Put on record what passed, and an answer that may stand in for a later one."""
+        if self._books is not None:
+            self._books.finished(record, seen, keep_bodies=story.treatment.keep_bodies)
+        if self._stale is None or story.stale_key is None or seen.answer is None:
+            return
+        if (record.provenance.tier, record.ended, record.status) == ("cloud", "complete", 200):
+            self._stale.keep(story.stale_key, story.receipt, seen.answer_type, seen.answer)
 
     async def _answer(self, story: Story) -> None:
         story.body = await story.exchange.body(self._settings.max_body_bytes)
@@ -156,13 +169,29 @@ class Gateway:
         if "cloud" in story.treatment.tiers:
             story.admission = self._knowledge.admit(story.case)
         story.outage = story.admission.outage
+        self._look_for_stale(story)
         story.plan = plan(
             story.treatment,
             route.operation,
             story.admission,
             local=self._settings.local and isinstance(story.body, bytes),
+            stale=story.stale_key is not None,
             alternates=self._settings.alternates.get(route.upstream, ()),
         )
+
+    def _look_for_stale(self, story: Story) -> None:
+        """Whether an earlier answer would do, and which."""
+        treatment = story.treatment
+        if self._stale is None or story.route.operation != "generate":
+            return
+        story.stale_s = window_s(story.headers, treatment.stale_if_error_s)
+        if story.stale_s and isinstance(story.body, bytes):
+            story.stale_key = key_of(
+                story.route.dialect,
+                story.case.credential,
+                self._delivery.plain_body(story),
+                with_tools=treatment.stale_with_tools,
+            )
 
     # -- one tier after the other, or beside it ----------------------------------------------
 
@@ -173,6 +202,8 @@ class Gateway:
         for at, step in enumerate(steps):
             if step.tier == "local":
                 answer = await self._locally(story, racing=racing)
+            elif step.tier == "stale":
+                answer = await self._again(story)
             else:
                 turn = Turn(self._maker(story, step), self._knowledge, story, step)
                 if turn.admission.kind == "closed":
@@ -248,6 +279,17 @@ class Gateway:
             story.deadlines,
             streams=story.peek.stream,
         )
+
+    async def _again(self, story: Story) -> Answer | None:
+        """An earlier answer, where the cloud is not well: being late is no reason yet."""
+        failed = any(each.outcome.next_tier for each in story.attempts)
+        if self._stale is None or story.stale_key is None:
+            return None
+        if not failed and story.plan.skipped is None:
+            return None
+        origin = story.origin("stale")
+        result = await self._stale.answer(story.stale_key, story.stale_s, origin)
+        return None if result is None else Answer("stale", story.case, result)
 
     async def _locally(self, story: Story, *, racing: bool) -> Answer | None:
         """None where the local tier cannot answer; `story.refusal` says why."""

@@ -31,10 +31,11 @@ def plan(
     admission: Admission,
     *,
     local: bool,
+    stale: bool = False,
     alternates: tuple[str, ...] = (),
 ) -> Plan:
     """`local`: the operator lets a local model answer at all, and the request's body is whole.
-    `alternates`: the upstreams that may stand in, in order."""
+    `stale`: an earlier answer would do. `alternates`: the upstreams that may stand in, in order."""
     may_local = local and operation in LOCAL_OPERATIONS and treatment.local_reason is None
     if operation not in INFERENCE and not may_local:
         # It may well be answered while no model is, and by nobody else.
@@ -44,6 +45,7 @@ def plan(
         alternates if operation == "generate" else (),
         _skipped(treatment, admission),
         may_local,
+        stale and operation == "generate",
     )
 
 
@@ -65,6 +67,7 @@ def _plan(
     alternates: tuple[str, ...],
     skipped: str | None,
     may_local: bool,
+    may_stale: bool,
 ) -> Plan:
     steps: list[Step] = []
     for tier in tiers:
@@ -72,6 +75,8 @@ def _plan(
             steps.append(Step(tier="cloud"))
         elif tier == "alternate":
             steps += [Step(tier="alternate", upstream=name) for name in alternates]
+        elif tier == "stale" and may_stale:
+            steps.append(Step(tier="stale"))
         elif tier == "local" and may_local:
             steps.append(Step(tier="local"))
     return Plan(steps=tuple(steps), skipped=skipped)

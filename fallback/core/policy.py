@@ -10,7 +10,7 @@ from fallback.core.notice import Notify
 from fallback.core.routing import Operation
 from fallback.core.units import Seconds
 
-Tier: TypeAlias = Literal["cloud", "alternate", "local"]
+Tier: TypeAlias = Literal["cloud", "alternate", "stale", "local"]
 OnError: TypeAlias = Literal["pass", "next"]
 OnSeam: TypeAlias = Literal["error", "continue"]
 
@@ -79,13 +79,15 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True):
     `local_reason` says why `local` is not among them. `hedge`: whether the next tier starts
     beside a slow cloud, or after how many seconds. `priority`: higher first; `critical` before all
     that is not. `on_*`: whether such an error of the upstream's passes to the client, or the next
-    tier answers instead. `keep_bodies`: whether what was asked and answered is kept beside the
-    receipt. `notice`: whether a line tells the person that a local model answers. `splice_*`: what
-    becomes of a stream that broke inside a tool call's arguments, or after signed thinking: an
-    error event, or another tier goes on. `rule` is the name of the last rule that applied.
+    tier answers instead. `stale_if_error_s`: how old an earlier answer to the same request may be
+    that stands in for the cloud's, `stale_with_tools`: also where the request has tools.
+    `keep_bodies`: whether what was asked and answered is kept beside the receipt. `notice`: whether
+    a line tells the person that a local model answers. `splice_*`: what becomes of a stream that
+    broke inside a tool call's arguments, or after signed thinking: an error event, or another tier
+    goes on. `rule` is the name of the last rule that applied.
     """
 
-    tiers: tuple[Tier, ...] = ("cloud", "alternate", "local")
+    tiers: tuple[Tier, ...] = ("cloud", "alternate", "stale", "local")
     deadlines: Deadlines = Deadlines()
     hedge: bool | float = True
     priority: int = 0
@@ -95,6 +97,8 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True):
     on_credential: OnError = "pass"
     splice_tool_call: OnSeam = "error"
     splice_thinking: OnSeam = "error"
+    stale_if_error_s: float = 0.0
+    stale_with_tools: bool = False
     keep_bodies: bool = False
     notice: Notify = "auto"
     local_reason: str | None = None

@@ -45,7 +45,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """The origin of one answer. `receipt` names its record; `upstream` is the one that
     answered (cloud) or was meant (local, error). `segments` only where several models spoke, and
     then `tier` is `spliced` and `model` the one that went on. `loosened`: what the client's schemas
-    ask for and the answer was not held to, in words."""
+    ask for and the answer was not held to, in words. `stale_of`: the receipt of the earlier request
+    whose answer this is."""
 
     receipt: str
     tier: str
@@ -54,6 +55,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     requested_model: str | None = None
     model: ModelIdentity | None = None
     outage: str | None = None
+    stale_of: str | None = None
     cuts: tuple[Cut, ...] = ()
     loosened: tuple[str, ...] = ()
     attempts: tuple[Attempt, ...] = ()
@@ -74,6 +76,8 @@ def body(provenance: Provenance) -> dict[str, Any]:
         fields["model"] = _model_body(provenance.model)
     if provenance.outage is not None:
         fields["outage"] = provenance.outage
+    if provenance.stale_of is not None:
+        fields["stale_of"] = provenance.stale_of
     if provenance.cuts:
         fields["cut"] = msgspec.to_builtins(provenance.cuts)
     if provenance.loosened:
@@ -132,6 +136,8 @@ def _dictionary(provenance: Provenance) -> str:
             fields["requantized-from"] = _ascii(model.requantized_from)
     if provenance.outage is not None:
         fields["outage"] = provenance.outage
+    if provenance.stale_of is not None:
+        fields["stale-of"] = provenance.stale_of
     if provenance.cuts:
         fields["cut"] = ([(Token(cut.what), {"n": cut.count}) for cut in provenance.cuts], {})
     if provenance.loosened:

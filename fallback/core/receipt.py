@@ -114,7 +114,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Times are microseconds: `started_us` since 1970, the others from then on. `ended`: as of
     `FinishedRequest`, or `killed` where the service died before it could know. `answer_id` is the
-    answer's own id, `software` who wrote this.
+    answer's own id, `software` who wrote this, `stale_of` the receipt of an answer that was given
+    again.
     """
 
     answer: Body | None = None
@@ -139,6 +140,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     segments: tuple[Spoke, ...] = ()
     served_model: Served | None = None
     software: str
+    stale_of: str | None = None
     started_us: int
     status: int | None = None
     tier: str | None = None
@@ -238,6 +240,7 @@ def receipt_of(
         segments=tuple(map(_spoke, provenance.segments)),
         served_model=_served(record, said),
         software=software,
+        stale_of=provenance.stale_of,
         started_us=us(record.started),
         status=record.status,
         tier=provenance.tier,

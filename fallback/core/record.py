@@ -13,13 +13,15 @@ from fallback.core.provenance import Provenance
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What passed between client and us. `headers` are the client's, `credential` a digest of its
     key; `request` is its body where that was read whole, `answer` ours without any coding where it
-    was not too long to keep. Hash in hexadecimal digits and size are those of what was sent."""
+    was not too long to keep. Hash in hexadecimal digits and size are those of what was sent,
+    `answer_type` its `Content-Type`."""
 
     headers: Mapping[bytes, bytes]
     credential: str
     request: bytes | None
     answer: bytes | None
     answer_sha256: str
+    answer_type: str
     answer_size: int
 
 

@@ -85,6 +85,8 @@ class Rule(
     on_credential: OnError | None = None
     splice_tool_call: OnSeam | None = None
     splice_thinking: OnSeam | None = None
+    stale_if_error_s: Annotated[float, Meta(ge=0, le=2_592_000)] | None = None
+    stale_with_tools: bool | None = None
     keep_bodies: bool | None = None
     notice: Notify | None = None
     local: Literal["allow", "never"] | None = None

@@ -60,7 +60,8 @@ class Story:
     client's patience. `leases` are the admissions of alternates.
     `pending` is an attempt that is still under way while another tier answers; `outage` the one
     that tags the answer; `spare` an upstream's own error, good enough if nobody has a better
-    answer; `refusal` why the local tier has none.
+    answer; `refusal` why the local tier has none. `stale_s`: how old an earlier answer of
+    `stale_key` may be.
     """
 
     __slots__ = (
@@ -85,6 +86,8 @@ class Story:
         "refusal",
         "route",
         "spare",
+        "stale_key",
+        "stale_s",
         "started",
         "status",
         "treatment",
@@ -116,6 +119,8 @@ class Story:
         self.pending: tuple[Attempt, ...] = ()
         self.outage: str | None = None
         self.spare: Answer | None = None
+        self.stale_key: str | None = None
+        self.stale_s = 0.0
         self.refusal: FallbackError | None = None
         self.first_content_s: float | None = None
         self.status: int | None = None

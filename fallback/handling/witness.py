@@ -9,7 +9,7 @@ from fallback.core.provenance import Headers
 from fallback.core.record import Seen
 from fallback.handling.story import Exchange
 from fallback.upstream.encoding import DecodingError, decode
-from fallback.upstream.headers import content_coding
+from fallback.upstream.headers import content_coding, find
 
 _KEPT_BYTES = 1024 * 1024
 _MOST_PLAIN = 8
@@ -80,6 +80,7 @@ class Witness:
             answer=self._plain(answer),
             answer_sha256=self._hash.hexdigest(),
             answer_size=self._size,
+            answer_type=(find(self._headers_sent, b"content-type") or b"").decode("latin-1"),
         )
 
     def _see(self, chunk: bytes) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from fallback.storage.errors import StorageError
-from fallback.storage.migrations import is_set_up, migrate
+from fallback.storage.migrations import is_current, is_set_up, migrate
 from fallback.storage.place import shown, with_driver
 
 _BUSY_S = 5.0
@@ -32,6 +32,7 @@ class Database:
         self._place = place
         self._busy_s = busy_s
         self._engines: dict[bool, Engine] = {}
+        self._was_current = False
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -53,8 +54,20 @@ class Database:
         if isinstance(self._place, Path) and not self._place.exists():
             yield None
             return
-        with _translated(self._place), self._engine(read_only=True).begin() as connection:
-            yield connection if is_set_up(connection) else None
+        with _translated(self._place):
+            if self._is_behind():
+                with self.writing():
+                    pass
+            with self._engine(read_only=True).begin() as connection:
+                yield connection if is_set_up(connection) else None
+
+    def _is_behind(self) -> bool:
+        """Whether an older version wrote it, which did not know all tables."""
+        if self._was_current:
+            return False
+        with self._engine(read_only=True).begin() as connection:
+            self._was_current = is_current(connection)
+            return is_set_up(connection) and not self._was_current
 
     def __repr__(self) -> str:
         return f"<Database {shown(self._place)}>"

@@ -27,12 +27,7 @@ def migrate(connection: Connection) -> None:
             "CREATE TABLE migrations ("
             "number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied DOUBLE PRECISION NOT NULL)"
         )
-    applied = connection.execute(select(func.max(_APPLIED.c.number))).scalar() or 0
-    if applied > len(MIGRATIONS):
-        raise StorageError(
-            f"the database has schema {applied}, and this version knows up to {len(MIGRATIONS)}: "
-            f"a newer fallback wrote it. Bring this one up to date, or set another storage.path."
-        )
+    applied = _applied(connection)
     for number, migration in enumerate(MIGRATIONS[applied:], start=applied + 1):
         migration(connection)
         row = {"number": number, "name": migration.__name__, "applied": time.time()}
@@ -42,6 +37,24 @@ def migrate(connection: Connection) -> None:
 def is_set_up(connection: Connection) -> bool:
     """Whether any migration ever ran: a first write that failed leaves an empty file."""
     return inspect(connection).has_table(_APPLIED.name)
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether nothing is due. Raises `StorageError` where the schema is newer than this version
+    knows."""
+    if not is_set_up(connection):
+        return False
+    return _applied(connection) == len(MIGRATIONS)
+
+
+def _applied(connection: Connection) -> int:
+    applied: int = connection.execute(select(func.max(_APPLIED.c.number))).scalar() or 0
+    if applied > len(MIGRATIONS):
+        raise StorageError(
+            f"the database has schema {applied}, and this version knows up to {len(MIGRATIONS)}: "
+            f"a newer fallback wrote it. Bring this one up to date, or set another storage.path."
+        )
+    return applied
 
 
 def create_outages(connection: Connection) -> None:
@@ -78,4 +91,18 @@ def create_receipts(connection: Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (create_outages, create_receipts)
+def create_answers(connection: Connection) -> None:
+    """Answers that may stand in for later ones; `stored` is microseconds since 1970."""
+    octets = "BLOB" if connection.dialect.name == "sqlite" else "BYTEA"
+    connection.exec_driver_sql(
+        "CREATE TABLE answers (key TEXT NOT NULL PRIMARY KEY, stored BIGINT NOT NULL, "
+        f"origin TEXT NOT NULL, content_type TEXT NOT NULL, size BIGINT NOT NULL, body {octets})"
+    )
+    connection.exec_driver_sql("CREATE INDEX answers_stored ON answers (stored)")
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    create_outages,
+    create_receipts,
+    create_answers,
+)

@@ -15,7 +15,7 @@ from fallback.core.latency import Baselines
 from fallback.core.passed import Passed
 from fallback.core.policy import Deadlines
 from fallback.core.provenance import Headers
-from fallback.core.record import FinishedRequest
+from fallback.core.record import Books, FinishedRequest
 from fallback.core.routing import Router
 from fallback.core.rules import Rule, Rules
 from fallback.dialects import DIALECTS
@@ -27,6 +27,7 @@ from fallback.local.mock import ScriptedEngine
 from fallback.tiers.alternate import Alternate, AlternateTier
 from fallback.tiers.cloud import CloudTier
 from fallback.tiers.local import LocalLimits, LocalTier
+from fallback.tiers.stale import Answers, StaleTier
 from fallback.upstream.mock import Answerer, Script, ScriptedTransport
 from fallback.upstream.transport import UpstreamConfig
 
@@ -100,7 +101,8 @@ class Client:
 class Rig:
     """A gateway in virtual time; `records` are what its observers heard, `passed` the requests that
     tell of a live conversation. `notice` hears of the
-    changes of health, as a prober does. `alternates` stand in for both upstreams."""
+    changes of health, as a prober does. `alternates` stand in for both upstreams; `books` keeps
+    receipts and `answers` earlier answers, where they are given."""
 
     def __init__(
         self,
@@ -112,6 +114,8 @@ class Rig:
         rules: Sequence[Rule] = (),
         client_may: Sequence[ClientMember] = (),
         alternates: Mapping[str, Alternate] | None = None,
+        books: Books | None = None,
+        answers: Answers | None = None,
     ) -> None:
         self.transport = ScriptedTransport(cloud)
         self.engine = engine or ScriptedEngine()
@@ -157,6 +161,8 @@ class Rig:
             token=lambda: f"{next(counter):020x}",
             observe=self.records.append,
             passing=self.passed.append,
+            books=books,
+            stale=None if answers is None else StaleTier(answers, clock=clock, proxy="fallback"),
         )
 
     def take_down(self, upstream: str) -> None:
