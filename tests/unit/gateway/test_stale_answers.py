@@ -121,7 +121,7 @@ def test_an_error_is_not_kept() -> None:
 def test_a_rule_asks_for_it() -> None:
     """For those who do not know of it, with tools if the operator says so."""
     rule = Rule(stale_if_error_s=60.0, stale_with_tools=True)
-    call = {"tools": [{"name": "look"}], "headers": []}
+    call: dict[str, Any] = {"tools": [{"name": "look"}], "headers": []}
     _, two, _ = story(OK, REFUSED, REFUSED, first=asks(**call), then=asks(**call), rules=(rule,))
     assert two.tier == "stale"
 

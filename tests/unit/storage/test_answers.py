@@ -100,7 +100,7 @@ async def test_a_slow_disk_is_not_given_more_than_it_can_take(tmp_path: Path) ->
             assert gate.wait(60)
             saved.append(key)
 
-    kept = Answers(Slow)  # type: ignore[arg-type, return-value]
+    kept = Answers(Slow)  # type: ignore[arg-type]
     for number in range(20):
         kept.keep(str(number), answer(number))
     gate.set()
