@@ -1,4 +1,10 @@
-"""One answer over the lives of several workers: what the client has, what is left to ask. Pure."""
+"""One answer over the lives of several workers: what the client has, what is left to ask. Pure.
+
+A request that ends a worker each time it is computed has to be given up, or nobody would be
+answered any more. But a worker dies of much else, and who waited meanwhile or was getting on has
+nothing to do with it: only a death counts in which the request was computed and hardly a token came
+of it.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +21,9 @@ from fallback.core.ports import (
 from fallback.local import wire
 
 MAX_RESUMES = 2
+_GETTING_ON_TOKENS = 4
+# Whatever the cause, it ends somewhere.
+MOST_LOSSES = 20
 
 
 class Resume:
@@ -28,6 +37,8 @@ class Resume:
         self._spent_tokens = 0
         self._worker_tokens = 0
         self._losses = 0
+        self._blamed = 0
+        self._computed = False
 
     def __repr__(self) -> str:
         return f"<Resume {self._request.id} losses={self._losses} tokens={self._output_tokens}>"
@@ -55,6 +66,7 @@ class Resume:
     def take(self, reply: wire.Started | wire.Piece | wire.Finished) -> EngineEvent | None:
         """The event this reply is to the consumer; a second start is none."""
         if isinstance(reply, wire.Started):
+            self._computed = True
             return self._start(reply)
         self._worker_tokens = reply.output_tokens
         if isinstance(reply, wire.Piece):
@@ -76,9 +88,11 @@ class Resume:
         Raises `EngineError` when it has happened too often.
         """
         self._losses += 1
+        self._blamed += self._computed and self._worker_tokens < _GETTING_ON_TOKENS
         self._spent_tokens += self._worker_tokens
         self._worker_tokens = 0
-        if self._losses > MAX_RESUMES:
+        self._computed = False
+        if self._blamed > MAX_RESUMES or self._losses > MOST_LOSSES:
             raise EngineError(
                 f"the local engine failed {self._losses} times at this request: {reason}"
             )

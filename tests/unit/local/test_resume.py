@@ -11,7 +11,7 @@ from fallback.core.ports import (
     Piece,
 )
 from fallback.local import wire
-from fallback.local.resume import Resume
+from fallback.local.resume import MOST_LOSSES, Resume
 
 
 def request(client_max: int | None = None, prefix: str = "") -> GenerateRequest:
@@ -96,10 +96,26 @@ def test_nothing_left() -> None:
 
 
 def test_too_often() -> None:
-    """The third loss is an error that says why."""
+    """The third worker that dies of it is an error that says why."""
     resume = Resume(request())
-    resume.lose("one")
-    resume.lose("two")
+    for why in ("one", "two"):
+        resume.take(started())
+        resume.take(piece("a", 1))
+        resume.lose(why)
+    resume.take(started())
     with pytest.raises(EngineError, match="failed 3 times at this request: three"):
         resume.lose("three")
-    assert repr(resume) == "<Resume r losses=3 tokens=0>"
+    assert repr(resume) == "<Resume r losses=3 tokens=2>"
+
+
+def test_who_waits_or_gets_on_is_not_blamed() -> None:
+    """Workers may die as often as they like while a request waits, or gives tokens in each life;
+    but not for ever."""
+    resume = Resume(request())
+    for life in range(MOST_LOSSES):
+        if life % 2:
+            resume.take(started())
+            resume.take(piece("abcd", 4))
+        assert resume.lose("killed") is None
+    with pytest.raises(EngineError, match=f"failed {MOST_LOSSES + 1} times"):
+        resume.lose("killed")
