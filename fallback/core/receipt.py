@@ -249,6 +249,19 @@ def receipt_of(
     )
 
 
+def begun(id: str, started: float, method: str, path: str, software: str) -> bytes:
+    """The receipt, in canonical JSON, of a request of which only the beginning is known."""
+    receipt = Receipt(
+        ended="killed",
+        id=id,
+        method=method,
+        path=path[:_MAX_TEXT],
+        software=software,
+        started_us=us(started),
+    )
+    return canonical(receipt)
+
+
 def unsigned(record: FinishedRequest) -> Any:
     """What can be told of a request that no receipt is kept of, as JSON types."""
     receipt = receipt_of(

@@ -17,13 +17,12 @@ import msgspec
 from fallback.core.receipt import (
     Body,
     Client,
-    Receipt,
     Said,
     Shown,
+    begun,
     canonical,
     digest,
     receipt_of,
-    us,
 )
 from fallback.core.record import FinishedRequest, Seen
 from fallback.dialects.said import said
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("fallback.storage")
 
 _CLOSE_S = 5.0
+_MANY_BYTES = 8_000_000
 _NOTHING = Said()
 _OK = 200
 _MAX_AGENT = 120
@@ -71,11 +71,12 @@ def bookkeeper(
         from fallback.storage.keys import CHECKPOINT_TYPE
         from fallback.storage.ledger import Ledger
 
-        return Ledger(Database(place), lambda payload: keyring().sign(payload, CHECKPOINT_TYPE))
+        database = Database(place, keeps_open=True)
+        return Ledger(database, lambda payload: keyring().sign(payload, CHECKPOINT_TYPE))
 
     journal = _journal(place)
     pending = Pending(
-        (lambda: None) if journal is None else journal.segment,
+        (lambda least_bytes: None) if journal is None else journal.segment,
         limit_bytes=waiting_bytes,
         software=software,
     )
@@ -119,15 +120,7 @@ class Bookkeeper:
 
     def begun(self, id: str, started: float, method: str, path: str) -> None:
         """A request has come in: from now on it will have a receipt."""
-        receipt = Receipt(
-            ended="killed",
-            id=id,
-            method=method,
-            path=path[:200],
-            software=self._software,
-            started_us=us(started),
-        )
-        self._pending.begun(id, canonical(receipt))
+        self._pending.begun(id, begun(id, started, method, path, self._software))
 
     def finished(self, record: FinishedRequest, seen: Seen, *, keep_bodies: bool = False) -> None:
         """A request has ended."""
@@ -144,7 +137,7 @@ class Bookkeeper:
         )
         bodies = self._bodies(seen) if keep_bodies else None
         self._pending.add(Line(canonical(receipt), receipt, bodies))
-        if self._pending.has_full_part:
+        if self._pending.waiting_bytes > _MANY_BYTES and self._writer.is_well:
             self._writer.hurry()
 
     def start(self) -> None:

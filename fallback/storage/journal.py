@@ -32,7 +32,7 @@ import platformdirs
 
 _log = logging.getLogger("fallback.storage")
 
-SEGMENT_BYTES = 256 * 1024
+SEGMENT_BYTES = 1536 * 1024
 _LOCK = "lock"
 
 
@@ -104,10 +104,11 @@ class Journal:
     def __repr__(self) -> str:
         return f"<Journal {self._own} made={self._made}>"
 
-    def segment(self) -> Segment:
+    def segment(self, least_bytes: int = 0) -> Segment:
         """A fresh one. Raises `OSError`."""
         self._made += 1
-        return Segment(self._own / f"{self._made:08d}", self._segment_bytes)
+        size = max(self._segment_bytes, least_bytes)
+        return Segment(self._own / f"{self._made:08d}", size)
 
     def left_behind(self) -> Iterator[tuple[LeftBehind, Path]]:
         """What processes that died have left, each with the folder to `forget` once it is safe."""

@@ -88,6 +88,11 @@ class LedgerWriter:
     def __repr__(self) -> str:
         return f"<LedgerWriter written={self._written} error={self._error!r} {self._pending!r}>"
 
+    @property
+    def is_well(self) -> bool:
+        """Whether the last try was good."""
+        return self._error is None
+
     def start(self) -> None:
         """Begin to look; what was left behind is written at once."""
         if self._thread is None:
@@ -120,6 +125,8 @@ class LedgerWriter:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(timeout_s)
+        if self._written:
+            self._ledger().close()
         whole = self._pending.close()
         if self._journal is not None:
             self._journal.close(keep=not whole)

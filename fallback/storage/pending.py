@@ -20,7 +20,8 @@ from fallback.storage.lines import Line
 _log = logging.getLogger("fallback.storage")
 
 
-_PART_BYTES = 192 * 1024
+_PART_BYTES = 1024 * 1024
+_SHARE_OF_BEGUN = 4
 
 
 class Part:
@@ -41,12 +42,13 @@ class Part:
 
 
 class Pending:
-    """`new_segment` gives a fresh one, None where there is no journal; an `OSError` of it costs
-    the journal of what comes next. At most `limit_bytes` wait, in parts of `part_bytes`."""
+    """`new_segment` gives a fresh one of at least so many bytes, None where there is no journal; an
+    `OSError` of it costs the journal of what comes next. At most `limit_bytes` wait, in parts of
+    `part_bytes`."""
 
     def __init__(
         self,
-        new_segment: Callable[[], Segment | None],
+        new_segment: Callable[[int], Segment | None],
         *,
         limit_bytes: int,
         software: str,
@@ -58,6 +60,7 @@ class Pending:
         self._software = software
         self._lock = threading.Lock()
         self._begun: dict[str, bytes] = {}
+        self._begun_bytes = 0
         self._current: Part | None = None
         self._closed: list[Part] = []
         self._size = 0
@@ -73,9 +76,9 @@ class Pending:
         return sum(len(part.lines) for part in self._parts())
 
     @property
-    def has_full_part(self) -> bool:
-        """Whether so many wait that they should not wait longer."""
-        return bool(self._closed)
+    def waiting_bytes(self) -> int:
+        """What those take that are not in the database."""
+        return self._size
 
     def find(self, id: str) -> bytes | None:
         """The receipt of this id, if it waits."""
@@ -87,7 +90,8 @@ class Pending:
         """A request has begun; `content` is the receipt it gets if nothing more is heard."""
         with self._lock:
             self._begun[id] = content
-            part = self._current or self._open()
+            self._begun_bytes += len(content)
+            part = self._current or self._open(self._segment())
             self._note(part, BEGUN, content)
 
     def add(self, line: Line) -> None:
@@ -96,8 +100,8 @@ class Pending:
         if line.bodies is not None:
             size += len(line.bodies.request) + len(line.bodies.answer)
         with self._lock:
-            self._begun.pop(line.receipt.id, None)
-            part = self._current or self._open()
+            self._begun_bytes -= len(self._begun.pop(line.receipt.id, b""))
+            part = self._current or self._open(self._segment())
             if part.size + size > self._part_bytes and part.lines:
                 part = self._next()
             part = self._note(part, DONE, line.content)
@@ -109,9 +113,14 @@ class Pending:
 
     def take(self) -> tuple[list[Part], Gap | None]:
         """All that waits, until `written` or `add` takes it away; and what was lost."""
+        # Made before the lock is held, so that no request waits for it.
+        fresh = self._segment() if self._current is not None and self._current.lines else None
         with self._lock:
             if self._current is not None and self._current.lines:
-                self._next()
+                self._closed.append(self._current)
+                self._open(fresh)
+            elif fresh is not None:
+                fresh.remove()
             return list(self._closed), self._gap
 
     def written(self, parts: Sequence[Part], gap: Gap | None) -> None:
@@ -141,10 +150,10 @@ class Pending:
         """The current part is closed; a new one is begun."""
         if self._current is not None:
             self._closed.append(self._current)
-        return self._open()
+        return self._open(self._segment())
 
-    def _open(self) -> Part:
-        self._current = part = Part(self._segment())
+    def _open(self, segment: Segment | None) -> Part:
+        self._current = part = Part(segment)
         for content in self._begun.values():
             if part.segment is not None and not part.segment.append(BEGUN, content):
                 break  # more at once than a segment holds: the rest would not be known of
@@ -152,7 +161,8 @@ class Pending:
 
     def _segment(self) -> Segment | None:
         try:
-            return self._new_segment()
+            # Those that are under way are noted in it first, and are not to fill it.
+            return self._new_segment(_SHARE_OF_BEGUN * self._begun_bytes)
         except OSError as error:
             _log.warning("receipts that wait for the database have no journal: %s", error)
             return None

@@ -60,7 +60,7 @@ class Desk:
         self.disk = Disk(folder)
         self.journal = Journal(folder / "ours" / "journals") if journal else None
         self.pending = Pending(
-            self.journal.segment if self.journal else lambda: None,
+            self.journal.segment if self.journal else lambda least_bytes: None,
             limit_bytes=limit,
             part_bytes=4000,
             software="test",

@@ -20,7 +20,7 @@ def journal(tmp_path: Path) -> Journal:
 
 def pending(journal: Journal | None, *, limit: int = 100_000, part: int = 2000) -> Pending:
     return Pending(
-        (lambda: None) if journal is None else journal.segment,
+        (lambda least_bytes: None) if journal is None else journal.segment,
         limit_bytes=limit,
         part_bytes=part,
         software="test",
@@ -124,7 +124,7 @@ def test_what_is_lost_later_is_another_gap() -> None:
 def test_without_room_for_a_journal_all_else_goes_on() -> None:
     """A full memory costs what would outlive us, nothing more."""
 
-    def full() -> None:
+    def full(least_bytes: int) -> None:
         raise OSError("no space left")
 
     waiting = Pending(full, limit_bytes=10_000, software="test")
