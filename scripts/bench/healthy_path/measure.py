@@ -27,6 +27,7 @@ PACED = (payloads.MESSAGES_PACED, payloads.CHAT_PACED)
 LATENCY, TLS = "latency", "tls-2kb"
 STEPS = (*(case.name for case in (*LOOPED, *PACED)), LATENCY, TLS)
 
+_SETTLES_S = 3.0
 _STARTS_WITHIN_S = 60.0
 _LATENCIES = 3000  # a bound on what is asked one after the other
 
@@ -127,6 +128,8 @@ async def peer_turn(peer: Peer, bench: Bench) -> Turn:
 
 
 async def _plain_part(proxy: _Proxy, bench: Bench, turn: Turn) -> None:
+    # What a proxy loads behind its first answer is no cost of being idle.
+    await asyncio.sleep(_SETTLES_S)
     idle_share = await _idle_share(proxy, bench.effort)
     turn.values["start_s"] = proxy.start_s
     turn.values["rss_mb"] = proxy.process.rss_mb()
