@@ -6,6 +6,7 @@ import gc
 import random
 import secrets
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -63,6 +64,7 @@ from fallback.upstream.transport import Transport, TransportError, UpstreamConfi
 from fallback.web.app import AsgiApp, WebApp
 
 _LOOK_AFTER_S = 4.0
+_SWITCH_S = 0.0005
 _FLASH_ATTENTION = {"auto": None, "on": True, "off": False}
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
@@ -205,6 +207,8 @@ class Service:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 100)
+        # A thread that writes receipts may hold the interpreter for so long while a request waits.
+        sys.setswitchinterval(_SWITCH_S)
         if isinstance(self._engine, RemoteEngine) or self.settings.local.standby != "off":
             self._load()
         if self._standby is not None:
