@@ -31,6 +31,7 @@ _log = logging.getLogger("fallback.storage")
 
 _DAY_S = 86400.0
 _TIDY_S = 3600.0
+_RETRY_CAP_S = 10.0
 _receipt = msgspec.json.Decoder(Receipt)
 
 
@@ -53,6 +54,11 @@ class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
 
 
+def _delay_s(failures: int) -> float:
+    """Seconds until the next try: what waits is lost over the limit."""
+    return min(retry_delay_s(failures), _RETRY_CAP_S)
+
+
 class LedgerWriter:
     """`ledger` opens the chain; it may be slow the first time. `redact` is given the bodies that
     are kept. `clock` in Unix seconds."""
@@ -66,7 +72,7 @@ class LedgerWriter:
         *,
         redact: Redact | None = None,
         interval_s: float = 1.0,
-        delay_s: Callable[[int], float] = retry_delay_s,
+        delay_s: Callable[[int], float] = _delay_s,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._pending = pending

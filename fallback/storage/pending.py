@@ -13,6 +13,8 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from fallback.core.receipt import Gap
 from fallback.storage.journal import BEGUN, DONE, Segment
 from fallback.storage.lines import Line
@@ -124,13 +126,16 @@ class Pending:
             return list(self._closed), self._gap
 
     def written(self, parts: Sequence[Part], gap: Gap | None) -> None:
-        """These are in the database."""
+        """These are in the database, those too that were given up while they were written."""
         with self._lock:
             done = [part for part in self._closed if part in parts]
             self._closed = [part for part in self._closed if part not in parts]
             self._size -= sum(part.size for part in done)
-            if self._gap is not None and gap is not None:
-                self._gap = _without(self._gap, gap)
+            saved = sum(len(part.lines) for part in parts) - sum(len(part.lines) for part in done)
+            self.lost -= saved
+            told = saved + (0 if gap is None else gap.lost)
+            if self._gap is not None and told:
+                self._gap = _without(self._gap, told)
         for part in done:
             part.remove()
 
@@ -203,15 +208,6 @@ def _joined(one: Gap, other: Gap) -> Gap:
     )
 
 
-def _without(now: Gap, written: Gap) -> Gap | None:
-    """What was lost after that gap was taken."""
-    more = now.lost - written.lost
-    if more <= 0:
-        return None
-    return Gap(
-        from_us=written.until_us,
-        lost=more,
-        software=now.software,
-        until_us=now.until_us,
-        why=now.why,
-    )
+def _without(gap: Gap, lost: int) -> Gap | None:
+    """The gap without so many that are on record by now; of what time those were is not kept."""
+    return msgspec.structs.replace(gap, lost=gap.lost - lost) if gap.lost > lost else None

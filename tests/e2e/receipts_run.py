@@ -268,7 +268,8 @@ def _show(folder: Path, disk: LostDisk | FullDisk, requests: int) -> int:
     print(f"by tier: {found.tiers}; {had.broken} broke off or were refused a connection")
     print(f"{len(found.without)} answered without a receipt; the chain: {found.chain}")
     print(f"{len(found.wrong)} receipts that are not of the answer the client had")
-    some, other = list(had.answers)[len(had.answers) // 3 :: len(had.answers) // 3][:2]
+    kept = [each for each in had.answers if each not in set(found.without)]
+    some, other = kept[len(kept) // 3], kept[len(kept) // 2]
     file = folder / "answer"
     file.write_bytes(had.answers[some])
     print(fallback(disk.place, "verify", some, "--answer", str(file)).stdout, end="")
@@ -281,7 +282,7 @@ def _show(folder: Path, disk: LostDisk | FullDisk, requests: int) -> int:
     fine = (
         not found.wrong
         and not found.chain.problems
-        and len(found.without) <= found.chain.lost
+        and len(found.without) <= found.chain.lost <= len(found.without) + CLIENTS
         and one.returncode == record.returncode == 1
         and other in record.stderr
     )

@@ -121,6 +121,22 @@ def test_what_is_lost_later_is_another_gap() -> None:
     assert told == waiting.lost
 
 
+def test_what_was_given_up_while_it_was_written_is_not_lost() -> None:
+    """It is in the database: nobody has to be told that it is missing."""
+    waiting = pending(None, limit=10_000)
+    for number in range(20):
+        waiting.add(line(number))
+    parts, _ = waiting.take()
+    for number in range(20, 100):  # more than may wait, while the first are being written
+        waiting.add(line(number))
+    waiting.written(parts, None)
+    written = sum(len(part.lines) for part in parts)
+    parts, gap = waiting.take()
+    assert gap is not None
+    assert written + sum(len(part.lines) for part in parts) + gap.lost == 100
+    assert gap.lost == waiting.lost
+
+
 def test_without_room_for_a_journal_all_else_goes_on() -> None:
     """A full memory costs what would outlive us, nothing more."""
 
