@@ -1,7 +1,4 @@
-"""Makes the receipt of each request that ends, and looks receipts up. The event loop's.
-
-What it does for a request takes some ten microseconds; see `pending.py` for the rest.
-"""
+"""Keeps the receipt of each request, and looks receipts up. The event loop's."""
 
 from __future__ import annotations
 
@@ -14,22 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fallback.core.receipt import (
-    Body,
-    Client,
-    Said,
-    Shown,
-    begun,
-    canonical,
-    digest,
-    receipt_of,
-)
+from fallback.core.receipt import Shown, begun
 from fallback.core.record import FinishedRequest, Seen
-from fallback.dialects.said import said
 from fallback.storage.errors import StorageError
 from fallback.storage.journal import Journal, place_for
 from fallback.storage.ledger_writer import LedgerWriter, Retention
-from fallback.storage.lines import Bodies, Line
+from fallback.storage.making import ReceiptMaker
 from fallback.storage.pending import Pending
 from fallback.storage.redaction import Redact
 
@@ -40,10 +27,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("fallback.storage")
 
 _CLOSE_S = 5.0
-_MANY_BYTES = 8_000_000
-_NOTHING = Said()
-_OK = 200
-_MAX_AGENT = 120
 
 
 def bookkeeper(
@@ -80,10 +63,9 @@ def bookkeeper(
         limit_bytes=waiting_bytes,
         software=software,
     )
-    writer = LedgerWriter(pending, ledger, journal, retention, redact=redact)
-    return Bookkeeper(
-        pending, writer, ledger, keyring, software=software, max_body_bytes=max_body_bytes
-    )
+    maker = ReceiptMaker(pending, software=software, max_body_bytes=max_body_bytes)
+    writer = LedgerWriter(pending, ledger, journal, retention, make=maker.make, redact=redact)
+    return Bookkeeper(pending, maker, writer, ledger, keyring, software=software)
 
 
 def _journal(place: Path | str) -> Journal | None:
@@ -96,20 +78,20 @@ def _journal(place: Path | str) -> Journal | None:
 
 class Bookkeeper:
     """`ledger` opens the chain and `keys` the keys; both may be slow the first time. `software`
-    names this program; of a body at most `max_body_bytes` are kept."""
+    names this program."""
 
     def __init__(
         self,
         pending: Pending,
+        maker: ReceiptMaker,
         writer: LedgerWriter,
         ledger: Callable[[], Ledger],
         keys: Callable[[], Keyring],
         *,
         software: str,
-        max_body_bytes: int,
     ) -> None:
-        self._max_body_bytes = max_body_bytes
         self._pending = pending
+        self._maker = maker
         self._writer = writer
         self._ledger = ledger
         self._keys = keys
@@ -122,23 +104,12 @@ class Bookkeeper:
         """A request has come in: from now on it will have a receipt."""
         self._pending.begun(id, begun(id, started, method, path, self._software))
 
-    def finished(self, record: FinishedRequest, seen: Seen, *, keep_bodies: bool = False) -> None:
-        """A request has ended."""
-        told = _NOTHING
-        if seen.answer is not None and record.operation == "generate" and record.status == _OK:
-            told = said(record.dialect, seen.answer)
-        receipt = receipt_of(
-            record,
-            request=None if seen.request is None else _body(seen.request),
-            answer=_answer(seen, told) if record.status is not None else None,
-            said=told,
-            client=_client(seen),
-            software=self._software,
-        )
-        bodies = self._bodies(seen) if keep_bodies else None
-        self._pending.add(Line(canonical(receipt), receipt, bodies))
-        if self._pending.waiting_bytes > _MANY_BYTES and self._writer.is_well:
-            self._writer.hurry()
+    def finished(
+        self, record: FinishedRequest, seen: Callable[[], Seen], *, keep_bodies: bool = False
+    ) -> None:
+        """A request has ended; its receipt is made soon, beside those of others."""
+        self._maker.ended(record, seen, keep_bodies=keep_bodies)
+        self._writer.notice()
 
     def start(self) -> None:
         """Begin to write."""
@@ -152,7 +123,6 @@ class Bookkeeper:
             _log.warning("receipts cannot be read: %s", error)
             found = None
         if found is None and (waiting := self._pending.find(receipt_id)) is not None:
-            self._writer.hurry()
             found = Shown(receipt=msgspec.json.decode(waiting))
         return found
 
@@ -186,34 +156,3 @@ class Bookkeeper:
             previous=entry["previous"],
             jws=self._keys().sign(found.entry, RECEIPT_TYPE),
         )
-
-    def _bodies(self, seen: Seen) -> Bodies | None:
-        if seen.request is None or seen.answer is None:
-            return None
-        if max(len(seen.request), len(seen.answer)) > self._max_body_bytes:
-            return None
-        return Bodies(seen.request, seen.answer)
-
-
-def _body(content: bytes) -> Body:
-    return Body(sha256=digest(content), size=len(content))
-
-
-def _answer(seen: Seen, told: Said) -> Body:
-    text = told.text
-    return Body(
-        sha256=seen.answer_sha256,
-        size=seen.answer_size,
-        text_sha256=None if text is None else digest(text.encode("utf-8", "surrogatepass")),
-        text_size=None if text is None else len(text),
-    )
-
-
-def _client(seen: Seen) -> Client:
-    headers = seen.headers
-    agent, name = headers.get(b"user-agent"), headers.get(b"x-client-request-id")
-    return Client(
-        agent=None if agent is None else agent[:_MAX_AGENT].decode("latin-1"),
-        credential=seen.credential or None,
-        request_id=None if name is None else name[:_MAX_AGENT].decode("latin-1"),
-    )
