@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from fallback.cli.printing import fail
 
 if TYPE_CHECKING:
     from fallback.storage.keys import Keyring
@@ -32,7 +34,7 @@ def list_keys(config: Config = None) -> None:
     try:
         typer.echo(json.dumps(_keyring(config).public(), indent=2))
     except StorageError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command()
@@ -43,7 +45,7 @@ def rotate(config: Config = None) -> None:
     try:
         typer.echo(f"{_keyring(config).rotate()} signs from now on.")
     except StorageError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _keyring(config: Path | None) -> Keyring:
@@ -55,11 +57,6 @@ def _keyring(config: Path | None) -> Keyring:
     try:
         settings = load(config, os.environ)
     except ConfigError as error:
-        _fail(str(error))
+        fail(str(error))
     place = database_place(settings.storage.path, settings.storage.url)
     return Keyring(keys_folder(settings.receipts.keys, place))
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"fallback: {message}", err=True)
-    raise typer.Exit(1)

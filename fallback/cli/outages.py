@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -18,11 +17,10 @@ import typer
 from typer.core import TyperGroup
 
 from fallback.cli import outage_text
+from fallback.cli.printing import fail, print_table
 from fallback.cli.service import DEFAULT_URL, NoService, NotFound, Url, ask
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from fallback.core.outages import Outage
     from fallback.storage.outages import OutageStore
 
@@ -86,7 +84,7 @@ def list_outages(
     if as_json:
         typer.echo(json.dumps([body(outage, now=source.now) for outage in found], indent=2))
     elif found:
-        _print(outage_text.table(found, now=source.now))
+        print_table(outage_text.table(found, now=source.now))
     else:
         typer.echo(f"No outage on record in the last {since}.")
 
@@ -109,7 +107,7 @@ def show(
     for line in outage_text.lines(outage, now=source.now):
         typer.echo(line)
     if len(outage.failures):
-        _print(outage_text.failures(outage))
+        print_table(outage_text.failures(outage))
 
 
 @app.command()
@@ -137,7 +135,7 @@ def report(
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
-        _fail(f"{output} cannot be written: {error.strerror}.")
+        fail(f"{output} cannot be written: {error.strerror}.")
     typer.echo(f"{output}: the outage {outage.id}", err=True)
 
 
@@ -172,11 +170,11 @@ class Source:
             self.now = found["as_of"]
             return msgspec.convert(found, Outage)
         stored = self._read(lambda store: store.get(name))
-        return stored or _fail(f"there is no outage {name}: `fallback outages` lists them.")
+        return stored or fail(f"there is no outage {name}: `fallback outages` lists them.")
 
     def _latest(self) -> str:
         latest = self.since(0.0)
-        return latest[0].id if latest else _fail("there is no outage on record.")
+        return latest[0].id if latest else fail("there is no outage on record.")
 
     def _ask(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
         """What the service says, None once it is known not to answer."""
@@ -185,7 +183,7 @@ class Source:
         try:
             return ask(self._url, path, query)
         except NotFound as error:
-            _fail(str(error))
+            fail(str(error))
         except NoService as error:
             self._store = self._opened(str(error))
             return None
@@ -199,7 +197,7 @@ class Source:
         try:
             storage = load(self._config, os.environ).storage
         except ConfigError as error:
-            _fail(str(error))
+            fail(str(error))
         place = database_place(storage.path, storage.url)
         typer.echo(f"{why}. Reading {shown(place)}.", err=True)
         return OutageStore(place)
@@ -211,23 +209,10 @@ class Source:
         try:
             return get(self._store)
         except StorageError as error:
-            _fail(str(error))
+            fail(str(error))
 
 
 def _warn_of(storage: Mapping[str, Any]) -> None:
     for what in ("error", "unread"):
         if storage.get(what):
             typer.echo(f"The service's database does not work: {storage[what]}", err=True)
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    # What is piped is for programs: its lines are not to be folded.
-    width = None if sys.stdout.isatty() else 250
-    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"fallback: {message}", err=True)
-    raise typer.Exit(1)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import os
 import re
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
+
+from fallback.cli.printing import fail, print_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,7 +47,7 @@ def report(
     try:
         found = _levels(period, config)
     except StorageError as error:
-        _fail(str(error))
+        fail(str(error))
     if as_json:
         told = {"from": period.begin.isoformat(), "until": period.end.isoformat()}
         whole = told | msgspec.to_builtins(found)
@@ -57,7 +58,7 @@ def report(
         typer.echo("No answered request is on record in that time.")
         return
     for table in _tables(found):
-        _print(table)
+        print_table(table)
     for line in _remarks(found):
         typer.echo(line)
 
@@ -113,7 +114,7 @@ def _storage(config: Path | None) -> tuple[str | None, str | None]:
     try:
         storage = load(config, os.environ).storage
     except ConfigError as error:
-        _fail(str(error))
+        fail(str(error))
     return storage.path, storage.url
 
 
@@ -169,16 +170,3 @@ def _percent(share: float | None) -> str:
 
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    # What is piped is for programs: its lines are not to be folded.
-    width = None if sys.stdout.isatty() else 250
-    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"fallback: {message}", err=True)
-    raise typer.Exit(1)

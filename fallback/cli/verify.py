@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
 
+from fallback.cli.printing import fail
 from fallback.cli.service import DEFAULT_URL, NoService, NotFound, Url, ask
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def verify(
     if chain:
         _verify_chain(found)
     elif receipt is None:
-        _fail("name a receipt, or say --chain")
+        fail("name a receipt, or say --chain")
     else:
         _verify_one(found, receipt, answer)
 
@@ -68,12 +69,12 @@ class _Finder:
         try:
             found = ask(self._url, f"/fallback/receipts/{quote(receipt, safe='')}")
         except NotFound as error:
-            _fail(str(error))
+            fail(str(error))
         except NoService:
             return self._stored(receipt)
         token: str | None = found.get("jws")
         if token is None:
-            _fail(f"{receipt} is not in the chain yet: `fallback status` tells why")
+            fail(f"{receipt} is not in the chain yet: `fallback status` tells why")
         return token
 
     def keys(self) -> dict[str, Any]:
@@ -117,7 +118,7 @@ class _Finder:
             try:
                 self._settings = load(self._config, os.environ)
             except ConfigError as error:
-                _fail(str(error))
+                fail(str(error))
         return self._settings
 
     def _stored(self, receipt: str) -> str:
@@ -127,10 +128,10 @@ class _Finder:
         try:
             entry = self.ledger().find(receipt)
             if entry is None:
-                _fail(f"there is no receipt {receipt!r}, neither a file nor in the database")
+                fail(f"there is no receipt {receipt!r}, neither a file nor in the database")
             return self.keyring().sign(entry.entry, RECEIPT_TYPE)
         except StorageError as error:
-            _fail(str(error))
+            fail(str(error))
 
 
 def _verify_one(found: _Finder, receipt: str, answer: Path | None) -> None:
@@ -140,14 +141,14 @@ def _verify_one(found: _Finder, receipt: str, answer: Path | None) -> None:
     try:
         link = check_receipt(found.token(receipt), found.keys())
     except Unverified as error:
-        _fail(f"{receipt} is NOT verified: {error}.")
+        fail(f"{receipt} is NOT verified: {error}.")
     assert link.receipt is not None
     for line in told(link):
         typer.echo(line)
     if answer is None:
         return
     if (why := check_answer(link.receipt, _bytes(answer))) is not None:
-        _fail(f"{answer} is NOT the answer of {link.receipt.id}: {why}.")
+        fail(f"{answer} is NOT the answer of {link.receipt.id}: {why}.")
     typer.echo(f"{answer} is the answer of this receipt.")
 
 
@@ -159,7 +160,7 @@ def _verify_chain(found: _Finder) -> None:
         ledger = found.ledger()
         whole = check_chain(ledger.entries(), ledger.checkpoints(), found.keys())
     except StorageError as error:
-        _fail(str(error))
+        fail(str(error))
     for problem in whole.problems:
         typer.echo(f"NOT as it was: {problem}.", err=True)
     typer.echo(
@@ -228,7 +229,7 @@ def _token_in(path: Path) -> str:
         return text
     found = _json(path).get("jws")
     if not isinstance(found, str):
-        _fail(f"there is no signed receipt in {path}: its member jws is missing")
+        fail(f"there is no signed receipt in {path}: its member jws is missing")
     return found
 
 
@@ -236,9 +237,9 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(_bytes(path))
     except ValueError as error:
-        _fail(f"{path} is no JSON: {error}")
+        fail(f"{path} is no JSON: {error}")
     if not isinstance(found, dict):
-        _fail(f"{path} is no JSON object")
+        fail(f"{path} is no JSON object")
     return found
 
 
@@ -246,9 +247,4 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        _fail(f"{path} cannot be read: {error.strerror}")
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"fallback: {message}", err=True)
-    raise typer.Exit(1)
+        fail(f"{path} cannot be read: {error.strerror}")
