@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import command_line
@@ -11,6 +12,25 @@ from standin.service import EAGER, running_fallback
 
 _LOCAL = {"LOCAL__MAX_OUTPUT_TOKENS": "64", "LOCAL__MAX_PROMPT_TOKENS": "512"}
 _PROMPT = "Say hi."
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed() -> None:
+    command_line.install()
+
+
+@pytest.fixture
+def cloud() -> Iterator[StandIn]:
+    with StandIn() as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[StandIn]:
+    """The proxy to the rest of the world; it refuses, and remembers who wanted to go there."""
+    with StandIn() as elsewhere:
+        yield elsewhere
+        assert [request.target for request in elsewhere.requests] == []
 
 
 def _heads(request: Request) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import command_line
 import pytest
 import terminal
 from standin import StandIn, reply
@@ -15,10 +16,20 @@ _LOCAL = {"LOCAL__MAX_OUTPUT_TOKENS": "48", "LOCAL__MAX_PROMPT_TOKENS": "512"}
 _MARK = "▲ fallback: anthropic does not answer"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def installed() -> None:
+    command_line.install()
+
+
+@pytest.fixture
+def cloud() -> Iterator[StandIn]:
+    with StandIn() as cloud:
+        yield cloud
+
+
 @pytest.fixture
 def elsewhere() -> Iterator[StandIn]:
-    """The proxy to the rest of the world; interactively Claude Code asks what is new there, and is
-    refused."""
+    """The proxy to the rest of the world; it refuses."""
     with StandIn() as elsewhere:
         yield elsewhere
 
