@@ -66,7 +66,10 @@ def test_what_a_client_may_is_a_list_in_the_environment_too() -> None:
     [
         ('tier = ["cloud"]', ["rules[1].tier ", "Allowed in rules[1]", "tiers", "on_quota"]),
         ('name = "a"\ntier = ["cloud"]', ["rules[1] (a).tier "]),
-        ('tiers = ["moon"]', ["rules[1].tiers[0] = 'moon'", "'cloud', 'alternate', 'local'"]),
+        (
+            'tiers = ["moon"]',
+            ["rules[1].tiers[0] = 'moon'", "'cloud', 'alternate', 'stale', 'local'"],
+        ),
         ('tiers = "cloud"', ["rules[1].tiers = 'cloud'", "array"]),
         ("tiers = []", ["rules[1].tiers = []", ">= 1"]),
         ('tiers = ["cloud", "cloud"]', ["rules[1].tiers = ['cloud', 'cloud']", "twice"]),

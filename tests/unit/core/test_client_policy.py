@@ -75,7 +75,7 @@ def test_a_client_can_keep_the_local_tier_out() -> None:
         (b"\xff", ["RFC 9651"]),
         (b"tiers=cloud", ["'tiers'", "(cloud alternate local)"]),
         (b"tiers=(moon)", ["'tiers'", "(cloud alternate local)"]),
-        (b"tiers=()", ["none of its tiers", "cloud, alternate, local"]),
+        (b"tiers=()", ["none of its tiers", "cloud, alternate, stale, local"]),
         (b"whole=0", ["'whole'", "above 0", "86400"]),
         (b"whole=?1", ["'whole'", "seconds"]),
         (b"whole=100000", ["'whole'", "86400"]),

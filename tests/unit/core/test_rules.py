@@ -89,10 +89,10 @@ def test_a_rule_for_all_comes_in_its_turn() -> None:
     ("rules", "tiers", "reason"),
     [
         ([Rule(tiers=("cloud",), reason="Law.")], ("cloud",), "Law."),
-        ([Rule(local="never", reason="Law.")], ("cloud", "alternate"), "Law."),
+        ([Rule(local="never", reason="Law.")], ("cloud", "alternate", "stale"), "Law."),
         (
             [Rule(name="x", local="never")],
-            ("cloud", "alternate"),
+            ("cloud", "alternate", "stale"),
             "The rule 'x' does not let the local tier answer.",
         ),
         (
@@ -102,7 +102,7 @@ def test_a_rule_for_all_comes_in_its_turn() -> None:
         ),
         (
             [Rule(local="never"), Rule(local="allow")],
-            ("cloud", "alternate", "local"),
+            ("cloud", "alternate", "stale", "local"),
             None,
         ),
         ([Rule(tiers=("cloud",)), Rule(tiers=("cloud", "local"))], ("cloud", "local"), None),
@@ -132,6 +132,10 @@ def test_every_setting_of_a_rule_reaches_the_treatment() -> None:
         on_credential="next",
         splice_tool_call="continue",
         splice_thinking="continue",
+        stale_if_error_s=60.0,
+        stale_with_tools=True,
+        keep_bodies=True,
+        notice="always",
     )
     found = msgspec.structs.asdict(treated(rule))
     default = msgspec.structs.asdict(Treatment())
