@@ -63,8 +63,8 @@ def _delay_s(failures: int) -> float:
 
 
 class LedgerWriter:
-    """`ledger` opens the chain; it may be slow the first time. `make` makes receipts of
-    what has ended, `redact` is given the bodies that are kept. `clock` in Unix seconds."""
+    """`ledger` opens the chain; it may be slow the first time. `make` makes receipts of what has
+    ended, `redact` is given the bodies that are kept. `clock` in Unix seconds."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class LedgerWriter:
             try:
                 recovered = recovered or self._recover()
                 self._make()
-                self._write()
+                self._write(again=failures > 0)
                 self._tidy()
             except Exception as error:  # noqa: BLE001 - the last line: the thread must live on
                 failures += 1
@@ -172,13 +172,14 @@ class LedgerWriter:
                 self._noticed = False
                 self._make()
 
-    def _write(self) -> None:
+    def _write(self, *, again: bool) -> None:
+        """Write what waits; `again` after a failure, of which nobody knows how far it came."""
         parts, gap = self._pending.take()
         lines = [line for part in parts for line in part.lines]
         if lines or gap is not None:
             if self._redact is not None:
                 lines = [redacted(line, self._redact) for line in lines]
-            self._written += self._ledger().append(lines, gap)
+            self._written += self._ledger().append(lines, gap, anew=again)
             self._pending.written(parts, gap)
 
     def _recover(self) -> bool:

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ledger_lines import START_US, line, lines, receipt
@@ -143,13 +144,38 @@ def test_a_failing_disk_is_tried_again(desk: Desk, caplog: pytest.LogCaptureFixt
     ]
 
 
+def test_a_failure_behind_the_commit_is_no_failure_for_ever(desk: Desk) -> None:
+    """What was written before the error came is not written twice."""
+
+    class Forgetful(Ledger):
+        failed = False
+
+        def append(self, *arguments: Any, **options: Any) -> int:
+            count = super().append(*arguments, **options)
+            if not Forgetful.failed:
+                Forgetful.failed = True
+                raise StorageError("the file went away just now")
+            return count
+
+    forgetful = Forgetful(Database(desk.disk.place), lambda p: desk.disk.keys.sign(p, "t"))
+    desk.disk.ledger = lambda: forgetful  # type: ignore[method-assign]
+    desk.writer._ledger = desk.disk.ledger
+    for each in lines(1, 5):
+        desk.pending.add(each)
+    desk.writer.start()
+    desk.writer.close(PATIENCE_S)
+    assert Forgetful.failed
+    assert [entry.seq for entry in forgetful.entries()] == [1, 2, 3, 4, 5]
+    assert desk.writer.status().waiting == 0
+
+
 def test_what_is_lost_is_counted_in_the_chain(tmp_path: Path) -> None:
     """Each receipt is in the chain, or counted there as lost."""
     desk = Desk(tmp_path, journal=False, limit=20_000)
     desk.disk.failing = True
-    desk.writer.start()
     for each in lines(1, 200):
         desk.pending.add(each)
+    desk.writer.start()
     assert desk.disk.asked.acquire(timeout=PATIENCE_S)
     desk.disk.failing = False
     desk.writer.close(PATIENCE_S)
