@@ -1,8 +1,8 @@
 """Makes the receipts of requests that have ended.
 
 While requests are answered nothing is done but to note what one was. The receipts of a tenth of a
-second are made together, by the thread that writes them, for a quarter of what each would cost by
-itself. Who is killed meanwhile leaves the receipt of a request that had begun.
+second are made together, by the thread that writes them. Who is killed meanwhile leaves the receipt
+of a request that had begun.
 """
 
 from __future__ import annotations
