@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fallback.core.status_line import span
+from fallback.core.times import span
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fallback.cli.service import DEFAULT_URL, NoService, Url, ask
-from fallback.core.status_line import span
+from fallback.core.times import span
 
 
 def status(

@@ -174,11 +174,13 @@ def _verify_chain(found: _Finder) -> None:
 
 def told(link: Link) -> list[str]:
     """A receipt for a person."""
+    from fallback.core.times import utc
+
     receipt = link.receipt
     assert receipt is not None
     lines = [
         f"{receipt.id} is verified: entry {link.seq} of the chain, by {receipt.software}",
-        f"  when      {_utc(receipt.started_us)}",
+        f"  when      {utc(receipt.started_us / 1e6)}",
         f"  asked     {receipt.method} {receipt.path}"
         + (f" for {receipt.requested_model}" if receipt.requested_model else ""),
         f"  answered  {_by_whom(receipt)}",
@@ -214,13 +216,6 @@ def _by_whom(receipt: Receipt) -> str:
     seconds = (receipt.duration_us or 0) / 1e6
     status = "no answer" if receipt.status is None else str(receipt.status)
     return f"by {who}{named}; {status}, {receipt.ended}, {seconds:.2f} s"
-
-
-def _utc(at_us: int) -> str:
-    import datetime
-
-    at = datetime.datetime.fromtimestamp(at_us / 1e6, datetime.UTC)
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _token_in(path: Path) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fallback.core.ports import EngineStatus
+from fallback.core.times import span
 
 
 class Unwell(NamedTuple):
@@ -23,14 +24,6 @@ def status_line(unwell: Sequence[Unwell], local: EngineStatus) -> tuple[bool, st
         return ready, f"fallback: cloud well, {_standing_by(local)}"
     told = ", ".join(f"{name} {state} {span(for_s)}" for name, state, for_s in unwell)
     return False, f"fallback: {told}; {_answering(local)}"
-
-
-def span(seconds: float) -> str:
-    """A duration in words, as exact as a person wants it."""
-    seconds = max(0.0, seconds)
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _standing_by(local: EngineStatus) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
-
 from fallback.core.errors import CloudOnly, EngineError, FallbackError, Unavailable
+from fallback.core.times import utc
 from fallback.handling.story import Story
 
 _COME_AGAIN_S = 5
@@ -39,7 +38,7 @@ def _cloud(story: Story) -> str:
             f", {said.rstrip('.')})." if said else ")."
         )
     admission = story.admission
-    since = "" if admission.since is None else f" since {_utc(admission.since)}"
+    since = "" if admission.since is None else f" since {utc(admission.since)}"
     outage = "" if story.outage is None else f" (outage {story.outage})"
     what = admission.scope or story.case.upstream
     return f"The cloud was not asked: {what} is {admission.state.value}{since}{outage}."
@@ -54,7 +53,3 @@ def _why_cloud_only(story: Story) -> str | None:
         return story.refusal.message
     reason = story.treatment.local_reason
     return None if reason is None else f"{reason.rstrip('.')}."
-
-
-def _utc(at: float) -> str:
-    return f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"

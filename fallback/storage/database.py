@@ -152,6 +152,11 @@ def _translated(place: Path | str) -> Iterator[None]:
     """Errors of the driver and of the file system, in one line and without the URL's password."""
     try:
         yield
+    except ImportError as error:
+        raise StorageError(
+            f"{shown(place)}: no driver for such a database is installed ({error}). "
+            f"For PostgreSQL: pip install 'psycopg[binary]' into fallback's environment."
+        ) from error
     except (SQLAlchemyError, OSError) as error:
         told = " ".join(str(getattr(error, "orig", None) or error).split())
         raise StorageError(f"{shown(place)}: {told}") from error

@@ -8,6 +8,7 @@ from fallback.core.health.detector import Detector
 from fallback.core.health.latch import Latch
 from fallback.core.health.scope import Scope
 from fallback.core.health.state import State
+from fallback.core.times import span
 
 _HEADLINES = {
     State.HEALTHY: "{name} is well.",
@@ -23,7 +24,7 @@ def explain(scope: Scope, judge: Detector | Latch | None, now: float) -> tuple[s
     if judge is None:
         return (f"{name_of(scope)} is well: nothing was ever held against it.",)
     headline = _HEADLINES[judge.state].format(
-        name=name_of(scope), since=_clock(judge.since), span=_span(now - judge.since)
+        name=name_of(scope), since=_clock(judge.since), span=span(now - judge.since)
     )
     more = _detector(judge, now) if isinstance(judge, Detector) else _latch(judge)
     story = [f"{_clock(r.at)} {r.text}" for r in judge.view(now).story[-_STORY_LINES:]]
@@ -65,7 +66,7 @@ def _next_step(detector: Detector, now: float) -> str:
     wait = detector.recovery.canary_at - now
     if detector.state is State.RECOVERING and wait <= 0:
         return "The next request tries it, with another tier beside it; success lets more pass."
-    when = f"in {_span(wait)}" if wait > 0 else "now"
+    when = f"in {span(wait)}" if wait > 0 else "now"
     if detector.recovery.edge is False:
         return f"Its edge does not answer: free probes go on, a real request may try it {when}."
     return f"Only a real request can tell whether it is back: the next one may try {when}."
@@ -81,10 +82,3 @@ def _latch(latch: Latch) -> list[str]:
 
 def _clock(at: float) -> str:
     return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%H:%M:%S")
-
-
-def _span(seconds: float) -> str:
-    seconds = max(0.0, seconds)
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fallback.core.ports import EngineStatus, ModelIdentity
-from fallback.core.status_line import Unwell, span, status_line
+from fallback.core.status_line import Unwell, status_line
+from fallback.core.times import span
 
 MODEL = ModelIdentity(
     name="qwen", sha256=None, quantization="Q4_0", context_tokens=1, engine="llama.cpp"

@@ -207,3 +207,14 @@ def test_a_newer_schema_is_refused(file_store: OutageStore, path: Path) -> None:
         connection.execute(text("INSERT INTO migrations VALUES (99, 'of tomorrow', 0)"))
     with pytest.raises(StorageError, match="a newer fallback wrote it"):
         file_store.save([down()])
+
+
+def test_a_missing_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to install; a password is not."""
+    store = OutageStore("mysql+nosuchdriver://user:secret@host/db")
+    with pytest.raises(StorageError) as caught:
+        store.save([down()])
+    assert "secret" not in str(caught.value)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StorageError, match="psycopg"):
+        OutageStore("postgresql://user:secret@host/db").all_since(0)
