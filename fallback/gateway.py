@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import msgspec
 
@@ -120,18 +119,16 @@ class Gateway:
             record = story.record(self._clock())
             self._observe(record)
             if witness is not None:
-                self._keep(story, record, partial(witness.seen, headers, story.case.credential))
+                self._keep(story, record, witness.seen(headers, story.case.credential))
 
-    def _keep(self, story: Story, record: FinishedRequest, seen: Callable[[], Seen]) -> None:
+    def _keep(self, story: Story, record: FinishedRequest, seen: Seen) -> None:
         """Put on record what passed, and an answer that may stand in for a later one."""
         if self._books is not None:
             self._books.finished(record, seen, keep_bodies=story.treatment.keep_bodies)
-        if self._stale is None or story.stale_key is None:
+        if self._stale is None or story.stale_key is None or seen.answer is None:
             return
-        if (record.provenance.tier, record.ended, record.status) != ("cloud", "complete", 200):
-            return
-        if (answer := (passed := seen()).answer) is not None:
-            self._stale.keep(story.stale_key, story.receipt, passed.answer_type, answer)
+        if (record.provenance.tier, record.ended, record.status) == ("cloud", "complete", 200):
+            self._stale.keep(story.stale_key, story.receipt, seen.answer_type, seen.answer)
 
     async def _answer(self, story: Story) -> None:
         story.body = await story.exchange.body(self._settings.max_body_bytes)

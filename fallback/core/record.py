@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal, Protocol
 
 import msgspec
@@ -54,8 +54,6 @@ class Books(Protocol):
         """A request has come in; `started` in Unix seconds."""
         ...
 
-    def finished(
-        self, record: FinishedRequest, seen: Callable[[], Seen], *, keep_bodies: bool
-    ) -> None:
-        """It has ended. What passed may be asked for later, and from another thread."""
+    def finished(self, record: FinishedRequest, seen: Seen, *, keep_bodies: bool) -> None:
+        """It has ended."""
         ...

@@ -72,14 +72,13 @@ class Witness:
     def seen(self, headers: Mapping[bytes, bytes], credential: str) -> Seen:
         """What passed; the request has ended."""
         answer = b"".join(self._chunks)
-        whole = self._hash.copy()  # since it may be asked twice
-        whole.update(answer)
+        self._hash.update(answer)
         return Seen(
             headers=headers,
             credential=credential,
             request=self.sent,
             answer=self._plain(answer),
-            answer_sha256=whole.hexdigest(),
+            answer_sha256=self._hash.hexdigest(),
             answer_size=self._size,
             answer_type=(find(self._headers_sent, b"content-type") or b"").decode("latin-1"),
         )

@@ -1,11 +1,9 @@
 """Writes receipts to the database off the way of requests: a thread, in batches.
 
 Rules of this file:
-- A batch is written when `interval_s` has passed since the last, sooner where much waits, again
+- A batch is written when `interval_s` has passed since the last, again
   after a pause where it failed. What waits stays where it is until it is in the database.
 - What a process that died has left behind is written first.
-- `make` turns what has ended into receipts that wait; it is called a tenth of a second after the
-  first is noticed, for all of them.
 - The thread outlives every error: one that nobody thought of costs a pause.
 """
 
@@ -34,7 +32,6 @@ _log = logging.getLogger("fallback.storage")
 _DAY_S = 86400.0
 _TIDY_S = 3600.0
 _RETRY_CAP_S = 10.0
-_TOGETHER_S = 0.1
 _receipt = msgspec.json.Decoder(Receipt)
 
 
@@ -63,8 +60,8 @@ def _delay_s(failures: int) -> float:
 
 
 class LedgerWriter:
-    """`ledger` opens the chain; it may be slow the first time. `make` makes receipts of what has
-    ended, `redact` is given the bodies that are kept. `clock` in Unix seconds."""
+    """`ledger` opens the chain; it may be slow the first time. `redact` is given the bodies that
+    are kept. `clock` in Unix seconds."""
 
     def __init__(
         self,
@@ -73,7 +70,6 @@ class LedgerWriter:
         journal: Journal | None,
         retention: Retention,
         *,
-        make: Callable[[], None] = lambda: None,
         redact: Redact | None = None,
         interval_s: float = 1.0,
         delay_s: Callable[[int], float] = _delay_s,
@@ -87,8 +83,6 @@ class LedgerWriter:
         self._interval_s = interval_s
         self._delay_s = delay_s
         self._clock = clock
-        self._make = make
-        self._noticed = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -104,13 +98,6 @@ class LedgerWriter:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
             self._thread.start()
-
-    def notice(self) -> None:
-        """There is a receipt to make. Waking the thread once is enough for all that come soon."""
-        if not self._noticed:
-            self._noticed = True
-            with self._changed:
-                self._changed.notify_all()
 
     def status(self) -> LedgerStatus:
         """How it stands, without waiting for the disk."""
@@ -149,7 +136,6 @@ class LedgerWriter:
             last = self._closing  # and what waits by now is written in this turn, or stays
             try:
                 recovered = recovered or self._recover()
-                self._make()
                 self._write(again=failures > 0)
                 self._tidy()
             except Exception as error:  # noqa: BLE001 - the last line: the thread must live on
@@ -161,16 +147,9 @@ class LedgerWriter:
             self._wait(failures)
 
     def _wait(self, failures: int) -> None:
-        """Until the next batch is due; receipts are made meanwhile."""
-        until = time.monotonic() + (self._delay_s(failures) if failures else self._interval_s)
-        while not self._closing and (left_s := until - time.monotonic()) > 0:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closing or self._noticed, left_s)
-            if self._noticed and not self._closing:
-                with self._changed:  # so that several are made at once
-                    self._changed.wait_for(lambda: self._closing, min(left_s, _TOGETHER_S))
-                self._noticed = False
-                self._make()
+        pause_s = self._delay_s(failures) if failures else self._interval_s
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing, pause_s)
 
     def _write(self, *, again: bool) -> None:
         """Write what waits; `again` after a failure, of which nobody knows how far it came."""

@@ -1,23 +1,11 @@
-"""Makes the receipts of requests that have ended.
-
-While requests are answered nothing is done but to note what one was. The receipts of a tenth of a
-second are made together, by the thread that writes them. Who is killed meanwhile leaves the receipt
-of a request that had begun.
-"""
+"""Makes the receipt of a request that has ended, from what is known of it and what passed."""
 
 from __future__ import annotations
-
-import logging
-from collections import deque
-from collections.abc import Callable
 
 from fallback.core.receipt import Body, Client, Said, canonical, digest, receipt_of
 from fallback.core.record import FinishedRequest, Seen
 from fallback.dialects.said import said
 from fallback.storage.lines import Bodies, Line
-from fallback.storage.pending import Pending
-
-_log = logging.getLogger("fallback.storage")
 
 _NOTHING = Said()
 _OK = 200
@@ -25,34 +13,17 @@ _MAX_AGENT = 120
 
 
 class ReceiptMaker:
-    """`software` names this program; of a body at most `max_body_bytes` are kept. What it makes
-    waits in `pending`."""
+    """`software` names this program; of a body at most `max_body_bytes` are kept."""
 
-    def __init__(self, pending: Pending, *, software: str, max_body_bytes: int) -> None:
-        self._pending = pending
+    def __init__(self, *, software: str, max_body_bytes: int) -> None:
         self._software = software
         self._max_body_bytes = max_body_bytes
-        self._ended: deque[tuple[FinishedRequest, Callable[[], Seen], bool]] = deque()
 
     def __repr__(self) -> str:
-        return f"<ReceiptMaker ended={len(self._ended)}>"
+        return f"<ReceiptMaker {self._software}>"
 
-    def ended(
-        self, record: FinishedRequest, seen: Callable[[], Seen], *, keep_bodies: bool
-    ) -> None:
-        """Note a request that has ended."""
-        self._ended.append((record, seen, keep_bodies))
-
-    def make(self) -> None:
-        """Make the receipts of all of them."""
-        while self._ended:
-            record, seen, keep_bodies = self._ended.popleft()
-            try:
-                self._pending.add(self._line(record, seen(), keep_bodies=keep_bodies))
-            except Exception:  # noqa: BLE001 - one that nobody thought of costs itself alone
-                _log.exception("a bug in fallback: no receipt of %s", record.provenance.receipt)
-
-    def _line(self, record: FinishedRequest, seen: Seen, *, keep_bodies: bool) -> Line:
+    def line(self, record: FinishedRequest, seen: Seen, *, keep_bodies: bool) -> Line:
+        """What goes into the ledger."""
         told = _NOTHING
         if seen.answer is not None and record.operation == "generate" and record.status == _OK:
             told = said(record.dialect, seen.answer)

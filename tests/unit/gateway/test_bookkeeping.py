@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Callable
 
 import pytest
 from rig import PATHS, Client, Rig, body
@@ -33,10 +32,8 @@ class Books:
     def begun(self, id: str, started: float, method: str, path: str) -> None:
         self.began.append(id)
 
-    def finished(
-        self, record: FinishedRequest, seen: Callable[[], Seen], *, keep_bodies: bool
-    ) -> None:
-        self.kept.append((record, seen(), keep_bodies))
+    def finished(self, record: FinishedRequest, seen: Seen, *, keep_bodies: bool) -> None:
+        self.kept.append((record, seen, keep_bodies))
 
 
 def kept(*scripts: Script, client: Client, rules: tuple[Rule, ...] = ()) -> Books:

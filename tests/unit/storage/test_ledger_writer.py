@@ -57,7 +57,6 @@ class Desk:
         limit: int = 1_000_000,
         retention: Retention = FOREVER,
         redact: Callable[[str, bytes], bytes] | None = None,
-        make: Callable[[], None] = lambda: None,
     ) -> None:
         self.disk = Disk(folder)
         self.journal = Journal(folder / "ours" / "journals") if journal else None
@@ -72,7 +71,6 @@ class Desk:
             self.disk.ledger,
             self.journal,
             retention,
-            make=make,
             redact=redact,
             interval_s=PATIENCE_S,
             delay_s=lambda failures: 0.001,
@@ -108,21 +106,6 @@ def test_all_that_waits_is_written_at_the_end(desk: Desk) -> None:
     assert (status.state, status.written, status.waiting, status.lost) == ("ok", 50, 0, 0)
     assert desk.journal is not None
     assert list(desk.journal._folder.iterdir()) == []
-
-
-def test_what_is_noticed_is_made_at_once_and_written_with_the_next(tmp_path: Path) -> None:
-    """Receipts are made soon, so that a kill leaves them behind; writing takes its time."""
-    made = threading.Semaphore(0)
-    desk = Desk(tmp_path, make=made.release)
-    desk.writer.start()
-    assert made.acquire(timeout=PATIENCE_S), "at the start"
-    for _ in range(3):
-        desk.writer.notice()
-    assert made.acquire(timeout=PATIENCE_S), "soon after"
-    desk.pending.add(line(1))
-    assert not desk.disk.asked.acquire(blocking=False)
-    desk.writer.close(PATIENCE_S)
-    assert desk.disk.chain().entries == 1
 
 
 def test_a_failing_disk_is_tried_again(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
