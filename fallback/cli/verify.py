@@ -157,8 +157,9 @@ def _verify_chain(found: _Finder) -> None:
     from fallback.storage.verification import check_chain
 
     try:
-        ledger = found.ledger()
-        whole = check_chain(ledger.entries(), ledger.checkpoints(), found.keys())
+        keys = found.keys()
+        with found.ledger().snapshot() as (entries, checkpoints):
+            whole = check_chain(entries, checkpoints, keys)
     except StorageError as error:
         fail(str(error))
     for problem in whole.problems:

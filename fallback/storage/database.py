@@ -116,7 +116,11 @@ class Database:
         if isinstance(self._place, Path):
             place, busy_s = self._place, self._busy_s
             return _sqlite(place, read_only=read_only, busy_s=busy_s, poolclass=pool, **size)
-        return create_engine(with_driver(self._place), poolclass=pool, pool_pre_ping=keeps, **size)
+        # What is read in one transaction is to be of one moment, as it is in SQLite.
+        isolation = {"isolation_level": "REPEATABLE READ"} if read_only else {}
+        return create_engine(
+            with_driver(self._place), poolclass=pool, pool_pre_ping=keeps, **size, **isolation
+        )
 
 
 def _make(path: Path) -> None:

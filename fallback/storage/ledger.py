@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
@@ -189,11 +190,15 @@ class Ledger:
 
     def checkpoints(self) -> list[Signed]:
         """All of them, in order. Raises `StorageError`."""
-        c = _CHECKPOINTS.c
         with self._database.reading() as connection:
-            query = select(c.seq, c.jws).order_by(c.seq)
-            rows = connection.execute(query).all() if connection else ()
-        return [Signed(row.seq, row.jws) for row in rows]
+            return _checkpoints(connection)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[tuple[Iterator[Entry], list[Signed]]]:
+        """All entries and all checkpoints as they are at one moment, whoever writes meanwhile.
+        Raises `StorageError`."""
+        with self._database.reading() as connection:
+            yield _entries(connection), _checkpoints(connection)
 
     def prune(self, *, before_us: int, most_entries: int) -> int:
         """Delete the oldest, up to a checkpoint: those from before `before_us`, and what is more
@@ -233,6 +238,20 @@ class Ledger:
         point = Checkpoint(at_us=us(self._clock()), hash=previous, lost=lost, seq=seq)
         signed = {"seq": seq, "lost": lost, "jws": self._sign(canonical(point))}
         connection.execute(insert(_CHECKPOINTS).values(signed))
+
+
+def _entries(connection: Connection | None) -> Iterator[Entry]:
+    if connection is not None:
+        query = select(_RECEIPTS.c.seq, _RECEIPTS.c.entry).order_by(_RECEIPTS.c.seq)
+        for row in connection.execution_options(yield_per=_CHUNK).execute(query):
+            yield Entry(row.seq, row.entry.encode())
+
+
+def _checkpoints(connection: Connection | None) -> list[Signed]:
+    if connection is None:
+        return []
+    query = select(_CHECKPOINTS.c.seq, _CHECKPOINTS.c.jws).order_by(_CHECKPOINTS.c.seq)
+    return [Signed(row.seq, row.jws) for row in connection.execute(query)]
 
 
 def _head(connection: Connection) -> tuple[int, str, int]:

@@ -112,6 +112,16 @@ def test_several_services_share_a_chain(ledger: Ledger, keys: Keyring) -> None:
     assert (found.entries, found.problems) == (41, ())
 
 
+def test_a_snapshot_is_of_one_moment(ledger: Ledger, keys: Keyring) -> None:
+    """A service that writes while the chain is verified makes it no other."""
+    ledger.append(lines(1, 5))
+    with ledger.snapshot() as (entries, checkpoints):
+        ledger.append(lines(6, 9))
+        found = check_chain(entries, checkpoints, keys.public())
+    assert (found.entries, found.problems) == (5, ())
+    assert checked(ledger, keys).entries == 9
+
+
 @pytest.mark.parametrize("seq", [1, 4, 5, 9, 10])
 def test_a_changed_entry_is_found_and_named(
     ledger: Ledger, database: Database, keys: Keyring, seq: int
